@@ -1,0 +1,46 @@
+"""Runs the migrations on the connection that `worker.migrate` hands over, or prints their SQL (offline)."""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from worker.models import Base, UtcDateTime
+
+#: Any fixed number: two programs that migrate the same PostgreSQL database wait for each other on it.
+ADVISORY_LOCK = 7_207_033_009
+#: A migration that cannot get a table's lock gives up instead of stopping everybody behind it.
+LOCK_TIMEOUT = "10s"
+
+
+def _render(kind: str, value: object, _context: object) -> str | bool:
+    """Migrations stand alone: our own column type is written as the plain one behind it."""
+    if kind == "type" and isinstance(value, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+def _configure(**where: object) -> None:
+    context.configure(
+        target_metadata=Base.metadata,
+        render_item=_render,
+        render_as_batch=True,
+        compare_type=True,
+        transaction_per_migration=False,
+        **where,
+    )
+
+
+def _run(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+    _configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    _configure(url=context.config.get_main_option("sqlalchemy.url"), literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    _run(context.config.attributes["connection"])

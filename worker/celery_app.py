@@ -1,0 +1,52 @@
+"""The Celery app: its configuration, and what happens when a worker process begins and ends."""
+
+from typing import Any
+
+from celery import Celery, signals
+
+from worker.logs import configure_logging
+from worker.parts import forget_parts, parts
+from worker.settings import settings
+
+app = Celery("truetick", include=["worker.tasks"])
+app.config_from_object("celeryconfig")
+
+#: A worker waits patiently for its broker; it has nothing better to do.
+WORKER_TRANSPORT = {
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "visibility_timeout": 3600,
+}
+#: A socket file has no keep-alive to set.
+_SOCKET_FILE_OPTIONS = {name: value for name, value in WORKER_TRANSPORT.items() if name != "socket_keepalive"}
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    configure_logging(settings())
+
+
+@signals.celeryd_init.connect
+def _be_patient(conf: Any, **_: Any) -> None:
+    local = str(conf.broker_url).startswith("redis+socket:")
+    conf.broker_transport_options = _SOCKET_FILE_OPTIONS if local else WORKER_TRANSPORT
+    conf.broker_connection_timeout = 5
+
+
+@signals.worker_process_init.connect
+def _start_afresh(**_: Any) -> None:
+    forget_parts()
+
+
+@signals.worker_ready.connect
+def _look_around(**_: Any) -> None:
+    """A worker that has just come up learns at once what the schedule would tell it seconds later."""
+    for name in ("truetick.check_channels", "truetick.reconcile_messages", "truetick.sweep"):
+        app.send_task(name, expires=60)
+
+
+@signals.worker_shutting_down.connect
+def _stop_soon(**_: Any) -> None:
+    parts().stopping.set()

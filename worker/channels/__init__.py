@@ -1,0 +1,1 @@
+"""All SQL about channels: their names and keys, their states, their leases."""

@@ -1,0 +1,99 @@
+"""Channels by name: the default one from the environment, and those that a person adds."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, select, update
+
+from worker.database import insert_unless_there
+from worker.domain.channel_state import ChannelState
+from worker.domain.errors import Conflict, InvalidRequest, NotFound
+from worker.domain.pace import Pace
+from worker.models import Channel
+from worker.outbox.events import Source, event, record
+
+DEFAULT_CHANNEL = "default"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewChannel:
+    """What a person says of a channel. Secrets come encrypted."""
+
+    name: str
+    pace: Pace
+    api_key_encrypted: str | None = None
+    webhook_secret_encrypted: str | None = None
+    gateway_session_id: int | None = None
+
+
+def ensure_default(connection: Connection, pace: Pace, now: datetime) -> int:
+    """The id of the channel that the environment describes; made on first use, its pace as the environment says."""
+    kept = connection.execute(
+        select(Channel.id, Channel.pace_messages, Channel.pace_seconds).where(Channel.name == DEFAULT_CHANNEL)
+    ).one_or_none()
+    if kept is None:
+        _insert(connection, NewChannel(name=DEFAULT_CHANNEL, pace=pace), now)
+        return channel_id(connection, DEFAULT_CHANNEL)
+    if (kept.pace_messages, kept.pace_seconds) != (pace.messages, pace.seconds):
+        connection.execute(
+            update(Channel)
+            .where(Channel.id == kept.id)
+            .values(pace_messages=pace.messages, pace_seconds=pace.seconds)
+        )
+    found: int = kept.id
+    return found
+
+
+def add(connection: Connection, channel: NewChannel, now: datetime) -> int:
+    """Add a channel and return its id. Raises InvalidRequest for a bad name, Conflict for one that is taken."""
+    if not _NAME.fullmatch(channel.name):
+        raise InvalidRequest(
+            f"{channel.name[:70]!r} cannot be a channel's name. Use 1 to 64 of a-z, 0-9, - and _.", code="bad_name"
+        )
+    if not _insert(connection, channel, now):
+        raise Conflict(f"There is a channel named {channel.name} already.", code="channel_exists")
+    return channel_id(connection, channel.name)
+
+
+def _insert(connection: Connection, channel: NewChannel, now: datetime) -> bool:
+    new_id = connection.execute(
+        insert_unless_there(connection, Channel)
+        .values(
+            name=channel.name,
+            api_key_encrypted=channel.api_key_encrypted,
+            webhook_secret_encrypted=channel.webhook_secret_encrypted,
+            gateway_session_id=channel.gateway_session_id,
+            pace_messages=channel.pace.messages,
+            pace_seconds=channel.pace.seconds,
+            created_at=now,
+            state=ChannelState.UNKNOWN,
+            reason="",
+            since=now,
+            check_due_at=now,
+            next_slot_at=now,
+            failures=0,
+        )
+        .returning(Channel.id)
+    ).scalar_one_or_none()
+    if new_id is None:
+        return False
+    made = event(channel_id=new_id, at=now, source=Source.OPERATOR, before=None, after=ChannelState.UNKNOWN)
+    record(connection, [made])
+    return True
+
+
+def channel_id(connection: Connection, name: str) -> int:
+    """Raises NotFound, naming the channels there are."""
+    found = connection.execute(select(Channel.id).where(Channel.name == name)).scalar_one_or_none()
+    if found is None:
+        names = connection.execute(select(Channel.name).order_by(Channel.name).limit(20)).scalars().all()
+        known = f"Known channels: {', '.join(names)}." if names else "There is none yet."
+        raise NotFound(f"There is no channel named {name[:64]!r}. {known}", code="unknown_channel")
+    return found
+
+
+def all_channels(connection: Connection) -> list[Row[tuple[Channel]]]:
+    """Every channel's row (columns of `Channel.__table__`), by name."""
+    return list(connection.execute(select(Channel.__table__).order_by(Channel.name)))

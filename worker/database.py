@@ -1,0 +1,80 @@
+"""Engines and transactions: how this project talks to PostgreSQL and SQLite so that both behave alike."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import DeclarativeBase
+
+#: What a database that is away, restarting or locked raises: the work is worth trying again.
+DatabaseAway = (OperationalError, InterfaceError)
+
+_SNAPSHOT = "truetick_snapshot"
+SQLITE_BUSY_TIMEOUT_MS = 30_000
+
+
+def open_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """An engine whose transactions are durable and whose connections are tested before use.
+
+    On SQLite every writing transaction takes the write lock at its start, so it can never fail half-way with "busy".
+    """
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        return _open_sqlite(url, address.database)
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        # Statements keep their plan but not a prepared name, so a pooler in transaction mode works too.
+        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC", "prepare_threshold": None}
+        if address.get_backend_name() == "postgresql"
+        else {},
+    )
+
+
+def _open_sqlite(url: str, path: str | None) -> Engine:
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # BEGIN is ours, below
+        connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        snapshot = connection.get_execution_options().get(_SNAPSHOT, False)
+        connection.exec_driver_sql("BEGIN" if snapshot else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction: committed at the end, rolled back on any error."""
+    with engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A reading transaction: one consistent view that blocks no writer and is never committed."""
+    with engine.connect().execution_options(**{_SNAPSHOT: True}) as connection:
+        yield connection
+
+
+def insert_unless_there(connection: Connection, table: type[DeclarativeBase]) -> Any:
+    """An INSERT that does nothing where a unique column already holds the value; add `.values(…)`."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing()

@@ -1,0 +1,86 @@
+"""Channel states, what moves a channel between them, and what a person should do about each."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from worker.domain.evidence import Connection, ConnectionReport
+from worker.domain.outcomes import Cause
+
+
+class ChannelState(StrEnum):
+    #: Not checked yet.
+    UNKNOWN = "unknown"
+    #: WaSender says connected and nothing speaks against it. The only state that sends.
+    UP = "up"
+    #: WaSender says the WhatsApp session is not connected.
+    DOWN = "down"
+    #: WaSender says connected, but no tick comes.
+    MUTE = "mute"
+    #: The key, the plan or the address is refused; a person has to mend it.
+    BLOCKED = "blocked"
+    #: A person said so.
+    PAUSED = "paused"
+
+
+C = ChannelState
+
+#: A refusal that `GET /status` does not show is believed this long before one message tries again.
+BLOCK_RETRY_AFTER = timedelta(minutes=10)
+#: Blocks that a good answer of `GET /status` disproves at once.
+_DISPROVED_BY_STATUS = frozenset(
+    {Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", "no_secret_key", "wrong_secret_key"}
+)
+
+
+@dataclass(frozen=True)
+class ChannelVerdict:
+    state: ChannelState
+    reason: str
+
+
+def state_after_report(
+    state: ChannelState, reason: str, since: datetime, report: ConnectionReport, now: datetime
+) -> ChannelVerdict | None:
+    """What WaSender's answer to "are you connected?" makes of a channel; None where it brings no news."""
+    if state is C.PAUSED or report.connection is Connection.UNVERIFIED:
+        return None
+    if report.connection is Connection.CONNECTED:
+        stands = state is C.BLOCKED and reason not in _DISPROVED_BY_STATUS and now - since < BLOCK_RETRY_AFTER
+        after = ChannelVerdict(C.BLOCKED, reason) if stands else ChannelVerdict(C.UP, report.word)
+    elif report.connection is Connection.REFUSED:
+        after = ChannelVerdict(C.BLOCKED, report.word)
+    else:
+        after = ChannelVerdict(C.DOWN, report.word)
+    return None if (after.state, after.reason) == (state, reason) else after
+
+
+#: WaSender's words for a session that cannot send, and what helps. Source: the contract on session statuses.
+_REMEDY_OF_WORD = {
+    "need_scan": "Scan the QR code: open the channel in WaSender and link the phone again.",
+    "need_passkey": "Approve the passkey request on the phone, or link it again by QR code in WaSender.",
+    "logged_out": "The phone has unlinked this session. Link it again by QR code in WaSender.",
+    "expired": "The session can no longer be resumed. Link the phone again by QR code in WaSender.",
+    "connecting": "WaSender is reconnecting by itself. If it lasts longer than five minutes, restart the session.",
+    "disconnected": "WaSender has lost the phone. Check that it is online; if it lasts, restart the session.",
+    Cause.BAD_KEY: "Copy the session's API key from WaSender into WASENDER_API_KEY and restart.",
+    "no_api_key": "Set WASENDER_API_KEY to the session's API key from WaSender and restart.",
+    "no_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart.",
+    "wrong_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart.",
+    Cause.WRONG_CREDENTIAL: "Set WASENDER_API_KEY to the session's API key, not to the personal access token.",
+    Cause.NO_SUBSCRIPTION: "Renew the WaSender subscription. Sending is tried again every ten minutes.",
+    Cause.WRONG_ADDRESS: "Correct WASENDER_BASE_URL (https://www.wasenderapi.com/api) and restart.",
+}
+
+
+def remedy(state: ChannelState, reason: str, name: str) -> str | None:
+    """What a person should do so that this channel sends again; None while it is up."""
+    if state is C.UP:
+        return None
+    if state is C.UNKNOWN:
+        return "The channel has not been checked yet. Is a worker running (truetick up)?"
+    if state is C.PAUSED:
+        return f"A person paused it. Let it go on with: truetick channels resume {name}"
+    if state is C.MUTE:
+        return "WaSender says connected, but WhatsApp ticks nothing. Restart the session in WaSender."
+    return _REMEDY_OF_WORD.get(reason, "Look at the session in WaSender and link the phone again.")

@@ -1,0 +1,192 @@
+"""A request to send, as a CRM writes it: validated, bounded, with its one content set apart from its options."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from worker.domain.errors import InvalidRequest
+
+#: WhatsApp's own ceiling for a text or caption.
+LONGEST_TEXT = 4096
+LONGEST_URL = 2048
+LARGEST_METADATA_BYTES = 8192
+#: What is kept of the recipient as the CRM wrote it, for a person to recognise.
+LONGEST_KEPT_RECIPIENT = 200
+
+CONTENT_FIELDS = (
+    "image_url",
+    "video_url",
+    "document_url",
+    "audio_url",
+    "sticker_url",
+    "contact",
+    "location",
+    "poll",
+)
+#: The contents that WhatsApp shows with a caption. Source: the contract on send-message.
+CAPTIONED = frozenset({"image_url", "video_url", "document_url", "location", "poll"})
+
+
+def _storable(text: str) -> str:
+    """Refuse what a database or a JSON body cannot hold: NUL and lone surrogates."""
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("contains characters that cannot be stored (NUL or broken Unicode)")
+    return text
+
+
+def _fetchable(url: str) -> str:
+    if not url.lower().startswith(("https://", "http://")) or any(c.isspace() for c in url):
+        raise ValueError("must be an http(s) address that WaSender can fetch")
+    return url
+
+
+def _whole_number_is_no_time(value: object) -> object:
+    """Times are ISO 8601 texts with a zone; a bare number could be seconds or milliseconds."""
+    if isinstance(value, int | float):
+        raise ValueError("must be an ISO 8601 time with a zone, such as 2026-11-22T18:00:00+05:30")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_storable)]
+Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_storable), AfterValidator(_fetchable)]
+Time = Annotated[AwareDatetime, BeforeValidator(_whole_number_is_no_time)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Contact(_Part):
+    name: Label
+    phone: Annotated[str, Field(min_length=3, max_length=32), AfterValidator(_storable)]
+
+
+class Location(_Part):
+    latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
+    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    name: Label | None = None
+    address: Label | None = None
+
+
+class Poll(_Part):
+    question: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_storable)]
+    options: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=2, max_length=12)]
+    multi_select: bool = False
+
+    @model_validator(mode="after")
+    def _options_differ(self) -> Self:
+        if len(set(self.options)) < len(self.options):
+            raise ValueError("poll options must differ from each other")
+        for option in self.options:
+            _storable(option)
+        return self
+
+
+class SendRequest(_Part):
+    """The keyword arguments of `truetick.send_message`, and the JSON of `POST /api/messages`."""
+
+    to: Annotated[str, Field(max_length=100_000)]
+
+    text: Text | None = None
+    image_url: Url | None = None
+    video_url: Url | None = None
+    document_url: Url | None = None
+    file_name: Label | None = None
+    audio_url: Url | None = None
+    sticker_url: Url | None = None
+    contact: Contact | None = None
+    location: Location | None = None
+    poll: Poll | None = None
+
+    message_id: UUID | None = None
+    idempotency_key: Label | None = None
+    channel: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = "default"
+    region: Annotated[str, Field(pattern=r"^[A-Za-z]{2}$")] | None = None
+    priority: Literal["transactional", "bulk"] = "transactional"
+    send_after: Time | None = None
+    expires_at: Time | None = None
+    on_doubt: Literal["hold", "resend"] | None = None
+    crm_ref: Label | None = None
+    metadata: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> Self:
+        given = [name for name in CONTENT_FIELDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"a message has one content, but {' and '.join(given)} were given")
+        if not given and self.text is None:
+            raise ValueError(f"a message needs a text or one of {', '.join(CONTENT_FIELDS)}")
+        if given and self.text is not None and given[0] not in CAPTIONED:
+            raise ValueError(f"WhatsApp shows no caption with {given[0]}; leave text out")
+        if self.file_name is not None and self.document_url is None:
+            raise ValueError("file_name belongs to document_url")
+        return self
+
+    @model_validator(mode="after")
+    def _time_to_send(self) -> Self:
+        if self.send_after and self.expires_at and self.expires_at <= self.send_after:
+            raise ValueError("expires_at must be later than send_after")
+        return self
+
+    @model_validator(mode="after")
+    def _metadata_bounded(self) -> Self:
+        if self.metadata is not None:
+            try:
+                written = json.dumps(self.metadata, allow_nan=False, ensure_ascii=False)
+            except (TypeError, ValueError, RecursionError):
+                raise ValueError("metadata must be plain JSON") from None
+            if len(written.encode("utf-8", "surrogatepass")) > LARGEST_METADATA_BYTES:
+                raise ValueError(f"metadata must not be larger than {LARGEST_METADATA_BYTES} bytes")
+            _storable(written.replace("\\u0000", "\x00"))
+        return self
+
+    @property
+    def kind(self) -> str:
+        """`text`, `image`, `video`, `document`, `audio`, `sticker`, `contact`, `location` or `poll`."""
+        for name in CONTENT_FIELDS:
+            if getattr(self, name) is not None:
+                return name.removesuffix("_url")
+        return "text"
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The content alone, as it is stored and handed to the gateway client."""
+        return self.model_dump(
+            include={"text", "file_name", *CONTENT_FIELDS}, exclude_none=True, exclude_defaults=False
+        )
+
+    def fingerprint(self) -> str:
+        """A digest of what would be sent to whom; tells a repeated request from another one under the same key."""
+        said = self.model_dump(mode="json", exclude={"message_id", "idempotency_key"}, exclude_none=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def earliest(self, now: datetime) -> datetime:
+        """When it may go out at the earliest."""
+        return max(now, self.send_after) if self.send_after else now
+
+
+def parse_request(given: dict[str, Any]) -> SendRequest:
+    """Validate keyword arguments or JSON. Raises InvalidRequest with one sentence naming each wrong field."""
+    try:
+        return SendRequest.model_validate(given)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
+            field = ".".join(str(part) for part in problem["loc"])[:80]
+            said = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{field}: {said}" if field else said)
+        raise InvalidRequest(f"The request cannot be used: {'; '.join(problems)}.") from None

@@ -1,0 +1,66 @@
+"""Why a pending message is still pending, in one code and one sentence."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.message_status import MessageState
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelView:
+    """What must be known of a channel to explain a message that waits for it."""
+
+    name: str
+    state: ChannelState
+    reason: str
+    next_slot_at: datetime | None
+    failures: int
+
+
+@dataclass(frozen=True)
+class PendingReason:
+    code: str
+    sentence: str
+    #: What a person can do; None where waiting is all there is to do.
+    action: str | None = None
+
+
+_CHANNEL_CODES = {
+    ChannelState.UNKNOWN: ("channel_unverified", "The channel has not been checked yet."),
+    ChannelState.DOWN: ("channel_down", "The channel's WhatsApp session is not connected"),
+    ChannelState.MUTE: (
+        "channel_mute",
+        "WaSender says connected, but WhatsApp ticks nothing on this channel.",
+    ),
+    ChannelState.BLOCKED: ("channel_blocked", "WaSender refuses this channel"),
+    ChannelState.PAUSED: ("channel_paused", "A person paused the channel."),
+}
+
+
+def pending_reason(
+    state: MessageState, due_at: datetime, channel: ChannelView, now: datetime
+) -> PendingReason | None:
+    """The reason, or None for a message that is not pending."""
+    if state is MessageState.IN_DOUBT:
+        return PendingReason(
+            "in_doubt",
+            "An attempt ended without an answer, so it may or may not have gone out. It is not sent again blindly.",
+            "Ask the recipient or look at the phone's chat before sending it again.",
+        )
+    if state is MessageState.ACCEPTED:
+        return PendingReason("awaiting_tick", "WaSender took it; WhatsApp has not ticked it yet.")
+    if state is MessageState.SENDING:
+        return PendingReason("sending", "It is being handed to WaSender right now.")
+    if state is not MessageState.QUEUED:
+        return None
+    if due_at > now:
+        return PendingReason("scheduled", f"It is not due before {due_at:%Y-%m-%d %H:%M:%S} UTC.")
+    if channel.state is not ChannelState.UP:
+        code, sentence = _CHANNEL_CODES[channel.state]
+        if not sentence.endswith("."):
+            sentence = f"{sentence} ({channel.reason})."
+        return PendingReason(code, sentence, remedy(channel.state, channel.reason, channel.name))
+    if channel.failures:
+        return PendingReason("retrying", "WaSender is not answering well; sending goes on after a pause.")
+    return PendingReason("paced", "It waits for its turn at the channel's pace.")

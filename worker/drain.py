@@ -1,0 +1,219 @@
+"""One bounded run of sending: the whole way of a message through a worker, on one screen.
+
+Each turn of the loop is one transaction for all leased channels: record what came back, reserve slots, claim what
+goes next. Only then is it POSTed. The floors below know the SQL (`outbox`, `channels`) and the threads (`sending`).
+"""
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import Connection
+
+from worker.channels import leases, states
+from worker.channels.leases import Lease
+from worker.database import DatabaseAway, snapshot, transaction
+from worker.domain.errors import NotConfigured
+from worker.outbox.claims import Claim, Finished, claim_next, put_back_unposted, record_outcomes
+from worker.parts import Parts
+from worker.sending.lanes import Lane, Lanes
+from worker.sending.senders import Job, Senders
+
+log = structlog.get_logger(__name__)
+
+#: How often a run looks for further channels; a wake-up makes it look at once.
+LOOK_EVERY_S = 0.5
+#: How many channels one run leases at the most.
+MOST_CHANNELS = 1000
+#: The pause after a turn that the database did not take.
+TROUBLE_PAUSE_S = 0.5
+#: How long a stopping process goes on trying to write down answers that it has.
+LAST_WORDS_S = 10.0
+
+
+class Drainer:
+    """Keeps one run sending at a time in this process; a wake-up during a run makes that run look again."""
+
+    def __init__(self) -> None:
+        self._sending = threading.Lock()
+        self._woken = threading.Event()
+        self._run: DrainRun | None = None
+
+    def drain(self, parts: Parts, wake: Callable[[], None]) -> None:
+        """Send what is due; `wake` is called when another run should follow."""
+        self._woken.set()
+        while self._woken.is_set() and not parts.stopping.is_set():
+            if not self._sending.acquire(blocking=False):
+                if run := self._run:
+                    run.look_now()
+                return
+            self._run = run = DrainRun(parts)
+            try:
+                self._woken.clear()
+                more = run.send()
+            finally:
+                # What is still in flight is awaited without holding up the next run.
+                self._run = None
+                self._sending.release()
+            if more:
+                wake()
+            if run.finish():
+                wake()
+
+
+class DrainRun:
+    """Sends for `drain_run_s` seconds, then hands on."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._now = parts.clock
+        self._lanes = Lanes(token=secrets.token_hex(16))
+        self._senders = Senders(parts.gateway, parts.clock, threads=parts.settings.sender_threads)
+        self._unrecorded: list[Finished] = []
+        self._ends_at = parts.clock() + timedelta(seconds=parts.settings.drain_run_s)
+        self._look_at = time.monotonic()
+        #: A commit failed, so the database may hold claims of this run that it never learnt of.
+        self._in_trouble = False
+
+    def send(self) -> bool:
+        """Claim and POST until nothing is due or the time is over. True when there is more to do soon."""
+        while not self._over():
+            self._collect()
+            self._turn(claiming=True)
+            if not self._lanes and not self._unrecorded and time.monotonic() < self._look_at:
+                return False
+        self._close()
+        self._turn(claiming=False)
+        return not self._parts.stopping.is_set() and self._anything_waiting()
+
+    def finish(self) -> bool:
+        """Wait for what is in flight and record it. True when its channels have more to send."""
+        had_to_wait = bool(self._lanes or self._unrecorded)
+        self._close()
+        give_up_at: float | None = None
+        try:
+            while self._lanes or self._unrecorded:
+                self._collect()
+                self._turn(claiming=False)
+                if self._in_trouble and self._parts.stopping.is_set():
+                    give_up_at = give_up_at or time.monotonic() + LAST_WORDS_S
+                    if time.monotonic() > give_up_at:
+                        log.error("answers_not_recorded", count=len(self._unrecorded))
+                        return False
+        finally:
+            self._senders.close()
+        return had_to_wait and not self._parts.stopping.is_set() and self._anything_waiting()
+
+    def look_now(self) -> None:
+        """Something may have become due: look at once. Called from other threads."""
+        self._look_at = 0.0
+        self._senders.interrupt()
+
+    def _close(self) -> None:
+        self._lanes.close()
+        self._look_at = math.inf
+
+    def _turn(self, *, claiming: bool) -> None:
+        now = self._now()
+        until = now + timedelta(seconds=self._parts.settings.lease_s)
+        looking = claiming and time.monotonic() >= self._look_at
+        try:
+            with transaction(self._parts.engine) as connection:
+                record_outcomes(connection, self._unrecorded, self._lanes.token, now=now, worker=self._parts.worker)
+                if self._in_trouble:
+                    put_back_unposted(connection, self._lanes.token, keep=self._lanes.in_flight(), now=now)
+                if looking:
+                    self._lease_more(connection, now, until)
+                claims = self._claim(connection, now) if claiming else ()
+                lost = self._lanes.write(connection, now=now, until=until)
+                done_with = self._lanes.done_with(besides=claims, ends_at=self._ends_at)
+                leases.give_back(connection, self._lanes.token, done_with)
+        except DatabaseAway as error:
+            log.warning("database_away", problem=type(error).__name__)
+            self._in_trouble = True
+            self._parts.stopping.wait(TROUBLE_PAUSE_S)
+            return
+        self._in_trouble = False
+        self._unrecorded.clear()
+        self._lanes.written(lost, until)
+        self._lanes.drop(done_with)
+        # A message committed just before its channel was given back woke nobody: look once more after giving back.
+        if done_with and claiming:
+            self._look_at = 0.0
+        elif looking:
+            self._look_at = time.monotonic() + LOOK_EVERY_S
+        self._post(claims)
+
+    def _collect(self) -> None:
+        """Wait until an answer comes, a slot comes or it is time to look, whichever is first."""
+        for job in self._senders.collect(self._wait_s()):
+            self._lanes[job.claim.channel_id].absorb(job)
+            assert job.finished is not None
+            self._unrecorded.append(job.finished)
+
+    def _wait_s(self) -> float:
+        if self._unrecorded:
+            return 0.0
+        now = self._now()
+        waits = [self._look_at - time.monotonic()]
+        if self._senders.free and (slot := self._lanes.next_ready_at(now)) is not None:
+            waits.append((slot - now).total_seconds())
+        if self._lanes:
+            waits.append((self._ends_at - now).total_seconds() if now < self._ends_at else LOOK_EVERY_S)
+        return max(0.0, min(waits))
+
+    def _lease_more(self, connection: Connection, now: datetime, until: datetime) -> None:
+        """Lease further channels, unless all senders are busy: then they are better off with another worker."""
+        room = MOST_CHANNELS - len(self._lanes)
+        if not room or not self._senders.free:
+            return
+        lease = Lease(token=self._lanes.token, holder=self._parts.worker, until=until)
+        for row in leases.take_waiting(connection, lease, now=now, horizon=self._ends_at, most=room):
+            try:
+                key = self._parts.vault.channel_key(row.api_key_encrypted)
+                problem = "no_api_key"
+            except NotConfigured as error:
+                key, problem = None, error.code
+            if key is None:
+                states.block(connection, row.id, problem, now=now)
+                leases.give_back(connection, lease.token, [row.id])
+            else:
+                self._lanes.add(row, key, until)
+
+    def _claim(self, connection: Connection, now: datetime) -> Sequence[Claim]:
+        """Claim the next message of each lane whose slot has come, and use up that slot."""
+        ready = self._lanes.ready(now, self._senders.free)
+        if not ready:
+            return ()
+        found = claim_next(connection, [lane.channel_id for lane in ready], self._lanes.token, now=now)
+        for lane in ready:
+            if lane.channel_id not in found.sendable:
+                lane.closing = True
+            elif lane.channel_id in found.idle:
+                lane.found_nothing(now)
+            else:
+                lane.reserve(now)
+        return found.claims
+
+    def _post(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            lane: Lane = self._lanes[claim.channel_id]
+            job = Job(claim=claim, api_key=lane.api_key, begin_before=lane.lease_until)
+            lane.in_flight.append(job)
+            self._senders.post(job)
+
+    def _over(self) -> bool:
+        return self._parts.stopping.is_set() or self._now() >= self._ends_at
+
+    def _anything_waiting(self) -> bool:
+        now = self._now()
+        horizon = now + timedelta(seconds=self._parts.settings.drain_run_s)
+        try:
+            with snapshot(self._parts.engine) as connection:
+                return leases.anything_waiting(connection, now=now, horizon=horizon)
+        except DatabaseAway:
+            return False  # the sweep finds it

@@ -1,0 +1,72 @@
+"""Channel health: asks WaSender whether each channel is connected, and moves its state by the answer."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import Row
+
+from worker.channels import registry, states
+from worker.channels.checks import take_due_checks
+from worker.database import transaction
+from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.errors import NotConfigured
+from worker.domain.evidence import Connection, ConnectionReport
+from worker.outbox.events import Source
+from worker.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+#: How many channels are asked about before their answers are written down, and how many at once.
+BATCH = 200
+ASKERS = 8
+
+
+def check_channels(parts: Parts) -> bool:
+    """Ask about every channel that is due; True when one has come up, so that sending can go on.
+
+    At most one cheap question a channel and interval, however many schedules run.
+    """
+    came_up = False
+    with transaction(parts.engine) as connection:
+        registry.ensure_default(connection, parts.settings.pace, parts.clock())
+    with ThreadPoolExecutor(ASKERS, thread_name_prefix="status") as askers:
+        while not parts.stopping.is_set():
+            now = parts.clock()
+            # A little less than the schedule's interval, so that its next tick finds the channel due.
+            again = now + timedelta(seconds=parts.settings.check_interval_s * 0.8)
+            with transaction(parts.engine) as connection:
+                due = take_due_checks(connection, now=now, again_at=again, most=BATCH)
+            if not due:
+                return came_up
+            reports = list(askers.map(lambda row: _ask(parts, row), due))
+            came_up |= _apply(parts, due, reports)
+            if len(due) < BATCH:
+                return came_up
+    return came_up
+
+
+def _apply(parts: Parts, due: Sequence[Row[Any]], reports: Sequence[ConnectionReport]) -> bool:
+    came_up = False
+    with transaction(parts.engine) as connection:
+        for row, report in zip(due, reports, strict=True):
+            verdict = states.apply_report(connection, row.id, report, now=parts.clock(), source=Source.STATUS)
+            if verdict is None:
+                continue
+            came_up |= verdict.state is ChannelState.UP
+            advice = remedy(verdict.state, verdict.reason, row.name)
+            said = log.info if advice is None else log.warning
+            said("channel_state", channel=row.name, state=verdict.state.value, reason=verdict.reason, advice=advice)
+    return came_up
+
+
+def _ask(parts: Parts, row: Row[Any]) -> ConnectionReport:
+    try:
+        key = parts.vault.channel_key(row.api_key_encrypted)
+    except NotConfigured as error:
+        return ConnectionReport(connection=Connection.REFUSED, word=error.code)
+    if key is None:
+        return ConnectionReport(connection=Connection.REFUSED, word="no_api_key")
+    return parts.gateway.status(key.get_secret_value())

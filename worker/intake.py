@@ -1,0 +1,109 @@
+"""Takes what a CRM enqueues as a Celery task into the outbox: once, and however long the database is away."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from worker.channels import leases, registry
+from worker.database import snapshot, transaction
+from worker.domain.errors import Conflict, InvalidRequest, NotFound, TruetickError
+from worker.domain.message_request import SendRequest, parse_request
+from worker.domain.retry import backoff_s
+from worker.outbox.enqueue import Defaults, Enqueued, enqueue, enqueue_unreadable
+from worker.outbox.events import Source
+from worker.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S = 0.2
+MOST_PAUSE_S = 5.0
+
+
+class Stopping(Exception):
+    """The process ends before the database is back; the task has to go back to the broker."""
+
+
+def take_in(parts: Parts, given: Mapping[str, Any], *, task_id: str) -> Enqueued:
+    """Store a CRM's request and say what became of it.
+
+    What cannot be sent is stored as failed with its reason, for nobody would see an exception. Runs again after a
+    crash without making a second message: the task's own id is the message's id where the request names none. Waits
+    for a database that is away without end; raises Stopping when the process is asked to stop meanwhile.
+    """
+    pauses = 0
+    while True:
+        try:
+            with transaction(parts.engine) as connection:
+                return _store(connection, parts, given, task_id)
+        except (DataError, IntegrityError):
+            raise
+        except DBAPIError as error:
+            pauses += 1
+            pause_s = backoff_s(pauses, first_s=FIRST_PAUSE_S, most_s=MOST_PAUSE_S)
+            log.warning("database_away", problem=type(error).__name__, task_id=task_id, again_in_s=pause_s)
+            if parts.stopping.wait(pause_s):
+                raise Stopping from None
+
+
+def needs_wake(parts: Parts, enqueued: Enqueued) -> bool:
+    """Must a drain run be woken for this message, or does its channel's run see it anyway (or cannot send now)?"""
+    if not enqueued.created:
+        return False
+    try:
+        with snapshot(parts.engine) as connection:
+            return leases.needs_wake(connection, enqueued.channel_id, parts.clock())
+    except DBAPIError:
+        return True
+
+
+def send_request(parts: Parts, connection: Connection, request: SendRequest, **options: Any) -> Enqueued:
+    """Store one validated request on the channel it names. Raises NotFound for a channel that does not exist."""
+    now = parts.clock()
+    if request.channel == registry.DEFAULT_CHANNEL:
+        channel_id = registry.ensure_default(connection, parts.settings.pace, now)
+    else:
+        channel_id = registry.channel_id(connection, request.channel)
+    defaults = Defaults(region=parts.settings.default_region, on_doubt=parts.settings.on_doubt)
+    return enqueue(connection, request, channel_id=channel_id, defaults=defaults, now=now, **options)
+
+
+def _store(connection: Connection, parts: Parts, given: Mapping[str, Any], task_id: str) -> Enqueued:
+    message_id = _as_uuid(given.get("message_id"), task_id)
+    try:
+        request = parse_request(dict(given))
+        return send_request(parts, connection, request, message_id=message_id, source=Source.API, keep_refused=True)
+    except Conflict as error:
+        log.warning("conflicting_request", task_id=task_id, advice=error.message)
+        # The first message keeps its id; this one is kept apart as failed, so that it is not dropped in silence.
+        return _refuse(connection, parts, given, error, uuid5(NAMESPACE_URL, f"truetick:conflict:{task_id}"))
+    except (InvalidRequest, NotFound) as error:
+        return _refuse(connection, parts, given, error, message_id)
+
+
+def _refuse(
+    connection: Connection, parts: Parts, given: Mapping[str, Any], error: TruetickError, message_id: UUID
+) -> Enqueued:
+    now = parts.clock()
+    return enqueue_unreadable(
+        connection,
+        given,
+        error,
+        channel_id=registry.ensure_default(connection, parts.settings.pace, now),
+        message_id=message_id,
+        now=now,
+        source=Source.API,
+    )
+
+
+def _as_uuid(chosen: object, task_id: str) -> UUID:
+    """The caller's message id, else the task's id; both stay the same when the broker delivers the task again."""
+    for candidate in (chosen, task_id):
+        try:
+            return UUID(str(candidate))
+        except ValueError:
+            continue
+    return uuid5(NAMESPACE_URL, f"truetick:task:{task_id}")

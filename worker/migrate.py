@@ -1,0 +1,74 @@
+"""Schema migrations: brings a database to a revision. The migrations themselves stand in `alembic/`."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from worker.database import open_engine, snapshot, transaction
+from worker.models import Base
+
+_PACKAGE = Path(__file__).resolve().parent
+#: A wheel carries the migrations inside the package, a checkout beside it.
+_PLACES = (_PACKAGE / "migrations", _PACKAGE.parent / "alembic")
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    place = next(place for place in _PLACES if (place / "env.py").exists())
+    config.set_main_option("script_location", str(place).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database to `revision`, in one transaction. Harmless when it is there, or when two run at once."""
+    engine = open_engine(url)
+    try:
+        with transaction(engine) as connection:
+            command.upgrade(_config(connection), revision)
+    finally:
+        engine.dispose()
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take migrations back down to `revision` ("base" drops every table and all messages)."""
+    engine = open_engine(url)
+    try:
+        with transaction(engine) as connection:
+            command.downgrade(_config(connection), revision)
+    finally:
+        engine.dispose()
+
+
+def current(url: str) -> str | None:
+    """The revision the database is at; None for an empty one."""
+    engine = open_engine(url)
+    try:
+        with snapshot(engine) as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+def head() -> str:
+    """The newest revision that this version of Truetick knows."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    assert newest is not None
+    return newest
+
+
+def differences(url: str) -> list[object]:
+    """What autogenerate would change in the database so that it fits the models; empty when nothing."""
+    engine = open_engine(url)
+    try:
+        with snapshot(engine) as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            return list(compare_metadata(context, Base.metadata))
+    finally:
+        engine.dispose()

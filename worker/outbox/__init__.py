@@ -1,0 +1,1 @@
+"""All SQL about messages, their attempts and their events."""

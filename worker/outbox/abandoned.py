@@ -1,0 +1,106 @@
+"""What a lost worker left behind: messages claimed by a lease that ran out are in doubt, never sent again blindly."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, literal_column, or_, select, update
+
+from worker.domain.message_status import MessageState
+from worker.domain.outcomes import Cause, Outcome
+from worker.domain.pace import Pace
+from worker.models import Channel, Message
+from worker.outbox.attempts import attempt, record_attempts
+from worker.outbox.events import Source, event, record
+
+
+def _abandoned(now: datetime) -> Any:
+    """Claimed, and no live lease stands behind the claim."""
+    return and_(
+        Message.state == literal_column("'sending'"),
+        or_(
+            Channel.lease_token.is_(None),
+            Message.lease_token != Channel.lease_token,
+            Channel.lease_expires_at <= now,
+        ),
+    )
+
+
+def channels_left_behind(connection: Connection, *, now: datetime) -> Sequence[int]:
+    """The channels on which a lost worker left messages."""
+    return (
+        connection.execute(
+            select(Message.channel_id)
+            .distinct()
+            .join(Channel, Channel.id == Message.channel_id)
+            .where(_abandoned(now))
+        )
+        .scalars()
+        .all()
+    )
+
+
+def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: datetime) -> int:
+    """Put in doubt what is `sending` on these channels without a live lease. Returns how many.
+
+    The next slot moves behind the last moment at which the lost worker could have begun a POST, so the pace holds
+    although nobody knows when it did.
+    """
+    left = connection.execute(
+        select(
+            Message.seq,
+            Message.channel_id,
+            Message.attempts,
+            Channel.lease_holder,
+            Channel.lease_expires_at,
+            Channel.next_slot_at,
+            Channel.pace_messages,
+            Channel.pace_seconds,
+        )
+        .join(Channel, Channel.id == Message.channel_id)
+        .where(Message.channel_id.in_(channel_ids), _abandoned(now))
+        .order_by(Message.seq)
+        .with_for_update()
+    ).all()
+    if not left:
+        return 0
+    outcome = Outcome(cause=Cause.WORKER_LOST)
+    connection.execute(
+        update(Message)
+        .where(Message.seq.in_([row.seq for row in left]))
+        .values(state=MessageState.IN_DOUBT, lease_token=None)
+    )
+    record_attempts(
+        connection,
+        [
+            attempt(
+                message_seq=row.seq,
+                number=row.attempts,
+                started_at=None,
+                finished_at=now,
+                outcome=outcome,
+                worker=row.lease_holder or "unknown",
+            )
+            for row in left
+        ],
+    )
+    record(
+        connection,
+        [
+            event(
+                message_seq=row.seq,
+                channel_id=row.channel_id,
+                at=now,
+                source=Source.WORKER,
+                before=MessageState.SENDING,
+                after=MessageState.IN_DOUBT,
+                reason=outcome.cause,
+            )
+            for row in left
+        ],
+    )
+    for row in {row.channel_id: row for row in left}.values():
+        last_start = min(now, row.lease_expires_at or now)
+        slot = Pace(row.pace_messages, row.pace_seconds).slot_after(last_start, row.next_slot_at)
+        connection.execute(update(Channel).where(Channel.id == row.channel_id).values(next_slot_at=slot))
+    return len(left)

@@ -1,0 +1,56 @@
+"""Events: the stored transitions of messages and channels, each with its source and evidence."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from worker.models import Event
+
+_INSERT = insert(Event)
+
+
+class Source(StrEnum):
+    """Who learnt of a transition."""
+
+    API = "api"
+    WORKER = "worker"
+    WEBHOOK = "webhook"
+    INFO = "info"
+    LOGS = "logs"
+    OPERATOR = "operator"
+    #: `GET /status` of WaSender; only channels change by it.
+    STATUS = "status"
+
+
+def event(
+    *,
+    channel_id: int,
+    at: datetime,
+    source: Source,
+    before: str | None,
+    after: str,
+    reason: str = "",
+    message_seq: int | None = None,
+    evidence: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One transition, ready for `record`."""
+    return {
+        "message_seq": message_seq,
+        "channel_id": channel_id,
+        "at": at,
+        "source": source.value,
+        "before": before,
+        "after": after,
+        "reason": reason,
+        "evidence": evidence,
+    }
+
+
+def record(connection: Connection, events: Iterable[dict[str, Any]]) -> None:
+    """Store events in the order given, within the transaction that made the transitions."""
+    rows = list(events)
+    if rows:
+        connection.execute(_INSERT, rows)

@@ -1,0 +1,212 @@
+"""Reads messages back: one, many, with their attempts and events, and how much is pending on each channel."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, Select, func, literal_column, or_, select
+
+from worker.domain.channel_state import ChannelState
+from worker.domain.errors import NotFound
+from worker.domain.message_status import PENDING_STATES, PUBLIC_STATUS, MessageState
+from worker.domain.pace import Pace
+from worker.domain.pending_reason import ChannelView, PendingReason, pending_reason
+from worker.models import Attempt, Channel, Event, Message
+
+#: Counting the messages ahead stops here; beyond it "more than" is said.
+MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageView:
+    """A message as people and programs see it."""
+
+    seq: int
+    id: UUID
+    state: MessageState
+    to: str
+    recipient: str | None
+    whatsapp_jid: str | None
+    kind: str
+    priority: str
+    attempts: int
+    gateway_msg_id: int | None
+    error_code: str | None
+    error_message: str | None
+    due_at: datetime
+    expires_at: datetime | None
+    created_at: datetime
+    accepted_at: datetime | None
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    read_at: datetime | None
+    crm_ref: str | None
+    metadata: dict[str, Any] | None
+    channel: ChannelView
+    pace: Pace
+    pending: PendingReason | None
+
+    @property
+    def status(self) -> str:
+        """What the CRM sees."""
+        return PUBLIC_STATUS[self.state]
+
+    def as_json(self) -> dict[str, Any]:
+        """The message's public form; times are ISO 8601 in UTC."""
+        return {
+            "id": str(self.id),
+            "status": self.status,
+            "state": self.state.value,
+            "pending_reason": self.pending.code if self.pending else None,
+            "to": self.to,
+            "recipient": self.recipient,
+            "whatsapp_jid": self.whatsapp_jid,
+            "channel": self.channel.name,
+            "kind": self.kind,
+            "priority": self.priority,
+            "attempts": self.attempts,
+            "gateway_msg_id": self.gateway_msg_id,
+            "error": {"code": self.error_code, "message": self.error_message} if self.error_code else None,
+            "send_after": _iso(self.due_at),
+            "expires_at": _iso(self.expires_at),
+            "created_at": _iso(self.created_at),
+            "accepted_at": _iso(self.accepted_at),
+            "sent_at": _iso(self.sent_at),
+            "delivered_at": _iso(self.delivered_at),
+            "read_at": _iso(self.read_at),
+            "crm_ref": self.crm_ref,
+            "metadata": self.metadata,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which messages to list; None means any. `before_seq` continues a listing."""
+
+    status: str | None = None
+    channel: str | None = None
+    recipient: str | None = None
+    crm_ref: str | None = None
+    before_seq: int | None = None
+
+
+def get(connection: Connection, message_id: UUID, now: datetime) -> MessageView:
+    """One message. Raises NotFound."""
+    row = connection.execute(_select().where(Message.id == message_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no message {message_id}. It may not have been taken from the queue yet.")
+    return _view(row, now)
+
+
+def list_messages(connection: Connection, filters: Filters, *, now: datetime, limit: int = 50) -> list[MessageView]:
+    """The newest messages first."""
+    query = _select().order_by(Message.seq.desc()).limit(limit)
+    if filters.status is not None:
+        query = query.where(Message.state.in_(states_of(filters.status)))
+    if filters.channel is not None:
+        query = query.where(Channel.name == filters.channel)
+    if filters.recipient is not None:
+        query = query.where(or_(Message.recipient == filters.recipient, Message.to == filters.recipient))
+    if filters.crm_ref is not None:
+        query = query.where(Message.crm_ref == filters.crm_ref)
+    if filters.before_seq is not None:
+        query = query.where(Message.seq < filters.before_seq)
+    return [_view(row, now) for row in connection.execute(query)]
+
+
+def states_of(status: str) -> list[MessageState]:
+    """The stored states behind a public status or a stored state's own name; empty for an unknown word."""
+    return [state for state in MessageState if status in (PUBLIC_STATUS[state], state.value)]
+
+
+def events_of(connection: Connection, seq: int) -> list[dict[str, Any]]:
+    """A message's transitions in order, each with its source and evidence."""
+    rows = connection.execute(select(Event).where(Event.message_seq == seq).order_by(Event.id).limit(1000))
+    columns = ("at", "source", "before", "after", "reason", "evidence")
+    return [{column: _plain(row._mapping[column]) for column in columns} for row in rows]
+
+
+def attempts_of(connection: Connection, seq: int) -> list[dict[str, Any]]:
+    """A message's POSTs in order."""
+    rows = connection.execute(select(Attempt).where(Attempt.message_seq == seq).order_by(Attempt.number).limit(1000))
+    columns = ("number", "started_at", "finished_at", "outcome", "cause", "http_status", "gateway_msg_id", "detail")
+    return [{column: _plain(row._mapping[column]) for column in columns} for row in rows]
+
+
+def messages_ahead(connection: Connection, message: MessageView, channel_id: int, now: datetime) -> int:
+    """How many due messages of its channel go out before this one; counting stops at `MOST_COUNTED`."""
+    rank = 0 if message.priority == "transactional" else 1
+    ahead: Select[Any] = (
+        select(literal_column("1"))
+        .select_from(Message)
+        .where(
+            Message.channel_id == channel_id,
+            Message.state == literal_column("'queued'"),
+            Message.due_at <= now,
+            or_(
+                Message.priority < rank,
+                (Message.priority == rank)
+                & (
+                    (Message.due_at < message.due_at)
+                    | ((Message.due_at == message.due_at) & (Message.seq < message.seq))
+                ),
+            ),
+        )
+        .limit(MOST_COUNTED)
+    )
+    return connection.execute(select(func.count()).select_from(ahead.subquery())).scalar_one()
+
+
+def backlog(connection: Connection) -> dict[int, dict[MessageState, int]]:
+    """How many messages are in each pending state, by channel id."""
+    rows = connection.execute(
+        select(Message.channel_id, Message.state, func.count())
+        .where(Message.state.in_(PENDING_STATES))
+        .group_by(Message.channel_id, Message.state)
+    )
+    counts: dict[int, dict[MessageState, int]] = {}
+    for channel_id, state, count in rows:
+        counts.setdefault(channel_id, {})[state] = count
+    return counts
+
+
+def _select() -> Select[Any]:
+    return select(
+        *(column for column in Message.__table__.columns if column.name not in {"content", "fingerprint"}),
+        Channel.name.label("channel_name"),
+        Channel.state.label("channel_state"),
+        Channel.reason.label("channel_reason"),
+        Channel.next_slot_at.label("channel_next_slot_at"),
+        Channel.failures.label("channel_failures"),
+        Channel.pace_messages,
+        Channel.pace_seconds,
+    ).join_from(Message, Channel, Channel.id == Message.channel_id)
+
+
+def _view(row: Row[Any], now: datetime) -> MessageView:
+    values = row._mapping
+    channel = ChannelView(
+        name=row.channel_name,
+        state=ChannelState(row.channel_state),
+        reason=row.channel_reason,
+        next_slot_at=row.channel_next_slot_at,
+        failures=row.channel_failures,
+    )
+    same_named = set(MessageView.__dataclass_fields__) & set(values.keys()) - {"priority", "metadata", "channel"}
+    return MessageView(
+        **{name: values[name] for name in same_named},
+        priority="transactional" if row.priority == 0 else "bulk",
+        metadata=values["metadata"],
+        channel=channel,
+        pace=Pace(row.pace_messages, row.pace_seconds),
+        pending=pending_reason(row.state, row.due_at, channel, now),
+    )
+
+
+def _plain(value: object) -> object:
+    return _iso(value) if isinstance(value, datetime) else value
+
+
+def _iso(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,60 @@
+"""What the stories are made from: settings, engine, clock, gateway and vault, built once in a process."""
+
+import os
+import socket
+import threading
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from sqlalchemy import Engine
+
+from worker.clock import Clock, DatabaseClock
+from worker.database import open_engine
+from worker.gateway.client import GatewayClient
+from worker.settings import Settings, settings
+from worker.vault import Vault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Handed to every story; tests build their own."""
+
+    settings: Settings
+    engine: Engine
+    clock: Clock
+    gateway: GatewayClient
+    vault: Vault
+    #: Who sends: host and process, for leases and attempts.
+    worker: str
+    #: Set when the process is asked to stop: runs end early, waits are cut short.
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def build_parts(given: Settings) -> Parts:
+    """Parts for one process. Opens no connection yet."""
+    engine = open_engine(given.database_url, pool_size=given.sender_threads + 8)
+    return Parts(
+        settings=given,
+        engine=engine,
+        clock=DatabaseClock(engine),
+        gateway=GatewayClient(
+            given.gateway_url,
+            connect_timeout_s=given.gateway_connect_timeout_s,
+            read_timeout_s=given.gateway_read_timeout_s,
+        ),
+        vault=Vault(given),
+        worker=f"{socket.gethostname()}:{os.getpid()}"[:128],
+    )
+
+
+@lru_cache(maxsize=1)
+def parts() -> Parts:
+    """This process's parts, built on first use."""
+    return build_parts(settings())
+
+
+def forget_parts() -> None:
+    """Start afresh in a forked child: connections of the parent are left to the parent."""
+    if parts.cache_info().currsize:
+        parts().engine.dispose(close=False)
+        parts.cache_clear()

@@ -1,0 +1,1 @@
+"""The moving parts of a drain run: its channels (lanes) and the threads that POST (senders)."""

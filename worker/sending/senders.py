@@ -1,0 +1,101 @@
+"""A small pool of threads that POST claimed messages and bring back what each attempt proved."""
+
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+from pydantic import SecretStr
+
+from worker.clock import Clock
+from worker.domain.evidence import ConnectionReport
+from worker.domain.outcomes import Cause, ChannelEffect, Outcome
+from worker.gateway.client import GatewayClient
+from worker.outbox.claims import Claim, Finished
+
+log = structlog.get_logger(__name__)
+
+#: While several POSTs are under way, answers are gathered this long so that they share one commit.
+LINGER_S = 0.004
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """A claim on its way. Its sender thread writes `started_at`, then `finished`; the run's thread reads them."""
+
+    claim: Claim
+    api_key: SecretStr = field(repr=False)
+    #: A POST that could not begin before this is given up: from then on the channel may belong to another run.
+    begin_before: datetime
+    started_at: datetime | None = None
+    finished: Finished | None = None
+    #: What WaSender answered to "are you connected?" right after it refused the message.
+    report: ConnectionReport | None = None
+
+
+class Senders:
+    """The threads of one run. All methods but `interrupt` belong to the run's own thread."""
+
+    def __init__(self, gateway: GatewayClient, clock: Clock, *, threads: int) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sender")
+        self._done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._threads = threads
+        self._in_flight = 0
+
+    @property
+    def free(self) -> int:
+        """How many more jobs are worth handing over: one running and one waiting for each thread."""
+        return max(0, 2 * self._threads - self._in_flight)
+
+    def post(self, job: Job) -> None:
+        self._in_flight += 1
+        self._pool.submit(self._work, job)
+
+    def collect(self, wait_s: float) -> list[Job]:
+        """The jobs that have ended; waits up to `wait_s` seconds for the first, or until `interrupt`."""
+        done: list[Job] = []
+        try:
+            ended = self._done.get(timeout=wait_s)
+            while ended is not None:
+                done.append(ended)
+                if len(done) == self._in_flight:
+                    break
+                ended = self._done.get(timeout=LINGER_S)
+        except queue.Empty:
+            pass
+        self._in_flight -= len(done)
+        return done
+
+    def interrupt(self) -> None:
+        """End a `collect` that is waiting. Called from any thread."""
+        self._done.put(None)
+
+    def close(self) -> None:
+        """Let the threads end; waits for what is still in flight (bounded by the gateway's timeouts)."""
+        self._pool.shutdown()
+
+    def _work(self, job: Job) -> None:
+        try:
+            outcome = self._attempt(job)
+        except Exception:
+            # Whatever broke in here may have broken after the request was written.
+            log.exception("attempt_broke", message_seq=job.claim.seq)
+            outcome = Outcome(cause=Cause.CONNECTION_LOST if job.started_at else Cause.NOT_STARTED)
+        job.finished = Finished(
+            claim=job.claim, started_at=job.started_at, finished_at=self._clock(), outcome=outcome
+        )
+        self._done.put(job)
+
+    def _attempt(self, job: Job) -> Outcome:
+        now = self._clock()
+        if now >= job.begin_before:
+            return Outcome(cause=Cause.NOT_STARTED)
+        job.started_at = now
+        key = job.api_key.get_secret_value()
+        outcome = self._gateway.send(key, job.claim.recipient, job.claim.content)
+        if outcome.channel_effect is ChannelEffect.DOWN:
+            job.report = self._gateway.status(key)
+        return outcome

@@ -1,0 +1,148 @@
+"""All settings, read once from the environment (and a `.env` file); nothing else reads the environment.
+
+Without `DATABASE_URL` and `CELERY_BROKER_URL` everything lives in files under the var folder of one machine.
+"""
+
+import hashlib
+import os
+import tempfile
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.domain.errors import NotConfigured
+from worker.domain.pace import Pace
+
+#: A unix socket's path may hold 108 bytes with its closing NUL on Linux, 104 on macOS.
+LONGEST_SOCKET_PATH = 100
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _known_region(region: str) -> str:
+    import phonenumbers  # 60 ms that only the processes which read settings pay
+
+    upper = region.strip().upper()
+    if upper not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("not a region code; write two letters such as IN, AE or GB")
+    return upper
+
+
+class Settings(BaseSettings):
+    """One instance a process; see `.env.example` for what each means."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+    )
+
+    database_url_given: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    broker_url_given: SecretStr | None = Field(None, validation_alias="CELERY_BROKER_URL")
+    var_dir: Path = Field(Path("var"), validation_alias="TRUETICK_VAR_DIR")
+
+    gateway_url: str = Field("https://www.wasenderapi.com/api", validation_alias="WASENDER_BASE_URL")
+    gateway_api_key: SecretStr | None = Field(None, validation_alias="WASENDER_API_KEY")
+    gateway_access_token: SecretStr | None = Field(None, validation_alias="WASENDER_PERSONAL_ACCESS_TOKEN")
+    gateway_webhook_secret: SecretStr | None = Field(None, validation_alias="WASENDER_WEBHOOK_SECRET")
+    gateway_connect_timeout_s: Seconds = Field(5.0, validation_alias="TRUETICK_CONNECT_TIMEOUT_S")
+    gateway_read_timeout_s: Seconds = Field(30.0, validation_alias="TRUETICK_READ_TIMEOUT_S")
+
+    default_region: Annotated[str, AfterValidator(_known_region)] = Field("IN", validation_alias="DEFAULT_REGION")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="TRUETICK_API_KEYS")
+    secret_key_given: SecretStr | None = Field(None, validation_alias="TRUETICK_SECRET_KEY")
+    pace_text: str = Field("1/5", validation_alias="TRUETICK_PACE")
+    on_doubt: Literal["hold", "resend"] = Field("hold", validation_alias="TRUETICK_ON_DOUBT")
+
+    check_interval_s: Seconds = Field(30.0, validation_alias="TRUETICK_CHECK_INTERVAL_S")
+    reconcile_interval_s: Seconds = Field(5.0, validation_alias="TRUETICK_RECONCILE_INTERVAL_S")
+    sweep_interval_s: Seconds = Field(2.0, validation_alias="TRUETICK_SWEEP_INTERVAL_S")
+    lease_s: Annotated[float, Field(ge=1, le=600)] = Field(15.0, validation_alias="TRUETICK_LEASE_S")
+    drain_run_s: Annotated[float, Field(gt=0, le=60)] = Field(5.0, validation_alias="TRUETICK_DRAIN_RUN_S")
+    sender_threads: Annotated[int, Field(ge=1, le=256)] = Field(8, validation_alias="TRUETICK_SENDER_THREADS")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="TRUETICK_LOG_LEVEL")
+    log_format: Literal["console", "json"] = Field("console", validation_alias="TRUETICK_LOG_FORMAT")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("gateway_url")
+    @classmethod
+    def _http_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with https:// (or http:// for a sandbox)")
+        return value.rstrip("/")
+
+    @field_validator("pace_text")
+    @classmethod
+    def _pace_understood(cls, value: str) -> str:
+        try:
+            Pace.parse(value)
+        except NotConfigured as error:
+            raise ValueError(error.message) from None
+        return value
+
+    @property
+    def pace(self) -> Pace:
+        """The default channel's pace."""
+        return Pace.parse(self.pace_text)
+
+    @property
+    def one_machine_database(self) -> bool:
+        return self.database_url_given is None
+
+    @property
+    def one_machine_broker(self) -> bool:
+        return self.broker_url_given is None
+
+    @property
+    def database_url(self) -> str:
+        """A SQLAlchemy address; may hold a password, so it is never logged."""
+        if self.database_url_given is not None:
+            return _with_psycopg(self.database_url_given.get_secret_value())
+        return f"sqlite:///{self.var_dir.absolute() / 'truetick.db'}"
+
+    @property
+    def broker_url(self) -> str:
+        """A Celery broker address; may hold a password, so it is never logged."""
+        if self.broker_url_given is not None:
+            return self.broker_url_given.get_secret_value()
+        return f"redis+socket://{self.broker_socket}?virtual_host=0"
+
+    @cached_property
+    def broker_socket(self) -> Path:
+        """Where the one-machine broker listens: in a folder that only its owner may enter."""
+        wanted = self.var_dir.absolute() / "broker" / "valkey.sock"
+        if len(os.fsencode(wanted)) <= LONGEST_SOCKET_PATH:
+            return wanted
+        digest = hashlib.sha256(os.fsencode(self.var_dir.absolute())).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"truetick-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+def _with_psycopg(url: str) -> str:
+    """`postgres://` and bare `postgresql://` mean the same driver, whatever the CRM's own settings spell."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg{separator}{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the environment afresh. Raises NotConfigured naming each bad variable, never its value."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors(include_input=False))
+        raise NotConfigured(f"Some settings cannot be used. {wrong}.", code="bad_settings") from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """This process's settings, read on first use."""
+    return read_settings()

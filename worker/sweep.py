@@ -1,0 +1,59 @@
+"""The sweep: finds what fell through, because a worker died, a wake-up was lost or a time ran out."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from worker.channels import leases
+from worker.database import snapshot, transaction
+from worker.outbox.abandoned import channels_left_behind, doubt_abandoned
+from worker.outbox.expiry import expire_due
+from worker.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+#: How many messages one transaction expires.
+EXPIRY_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    doubted: int
+    expired: int
+    #: A channel has due messages, a slot soon, and no run that serves it.
+    wake_drain: bool
+
+
+def sweep(parts: Parts) -> Swept:
+    """One look at everything; cheap when nothing is wrong, harmless when run twice at once."""
+    doubted = _doubt(parts)
+    expired = _expire(parts)
+    now = parts.clock()
+    horizon = now + timedelta(seconds=parts.settings.sweep_interval_s)
+    with snapshot(parts.engine) as connection:
+        wake = leases.anything_waiting(connection, now=now, horizon=horizon)
+    if doubted or expired:
+        log.warning("swept", doubted=doubted, expired=expired)
+    return Swept(doubted=doubted, expired=expired, wake_drain=wake)
+
+
+def _doubt(parts: Parts) -> int:
+    now = parts.clock()
+    with snapshot(parts.engine) as connection:
+        left_behind = channels_left_behind(connection, now=now)
+    if not left_behind:
+        return 0
+    with transaction(parts.engine) as connection:
+        return doubt_abandoned(connection, left_behind, now=now)
+
+
+def _expire(parts: Parts) -> int:
+    expired = 0
+    while not parts.stopping.is_set():
+        with transaction(parts.engine) as connection:
+            batch = expire_due(connection, now=parts.clock(), most=EXPIRY_BATCH)
+        expired += batch
+        if batch < EXPIRY_BATCH:
+            break
+    return expired

@@ -1,0 +1,64 @@
+"""The Celery tasks: names, arguments and wake-ups. What they do stands in the stories they call."""
+
+from typing import Any
+
+import structlog
+from celery.exceptions import Reject
+from kombu.exceptions import OperationalError as BrokerAway
+
+from worker import evidence, health, intake
+from worker import sweep as sweeping
+from worker.celery_app import app
+from worker.drain import Drainer
+from worker.masking import MaskedRequest
+from worker.parts import parts
+
+log = structlog.get_logger(__name__)
+
+_drainer = Drainer()
+
+
+def wake_drain() -> None:
+    """Ask for a drain run. A broker that is away costs only time: the sweep finds due work without it."""
+    try:
+        drain.apply_async()
+    except BrokerAway:
+        log.warning("wake_up_not_published", advice="the next sweep finds the message")
+
+
+@app.task(name="truetick.send_message", bind=True, acks_late=True, reject_on_worker_lost=True, Request=MaskedRequest)
+def send_message(self: Any, **request: Any) -> str:
+    """Enqueue a WhatsApp message; the keyword arguments are the request. Returns the message id."""
+    try:
+        enqueued = intake.take_in(parts(), request, task_id=self.request.id)
+    except intake.Stopping:
+        raise Reject("the database is away", requeue=True) from None
+    if intake.needs_wake(parts(), enqueued):
+        wake_drain()
+    return str(enqueued.message_id)
+
+
+@app.task(name="truetick.drain")
+def drain() -> None:
+    """Send what is due, on all channels that may send."""
+    _drainer.drain(parts(), wake_drain)
+
+
+@app.task(name="truetick.check_channels")
+def check_channels() -> None:
+    """Ask WaSender whether the channels are connected."""
+    if health.check_channels(parts()):
+        wake_drain()
+
+
+@app.task(name="truetick.reconcile_messages")
+def reconcile_messages() -> None:
+    """Ask WaSender what became of accepted messages."""
+    evidence.reconcile_messages(parts())
+
+
+@app.task(name="truetick.sweep")
+def sweep() -> None:
+    """Find what a lost worker, a lost wake-up or the time left behind."""
+    if sweeping.sweep(parts()).wake_drain:
+        wake_drain()
