@@ -11,13 +11,14 @@ from worker.settings import settings
 app = Celery("truetick", include=["worker.tasks"])
 app.config_from_object("celeryconfig")
 
-#: A worker waits patiently for its broker; it has nothing better to do.
+#: A worker waits patiently for its broker; it has nothing better to do. What a killed worker had taken of the CRM's
+#: tasks comes back after the visibility timeout, so it is short; `intake.LONGEST_WAIT_S` stays well below it.
 WORKER_TRANSPORT = {
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 10,
-    "visibility_timeout": 3600,
+    "visibility_timeout": 120,
 }
 #: A socket file has no keep-alive to set.
 _SOCKET_FILE_OPTIONS = {name: value for name, value in WORKER_TRANSPORT.items() if name != "socket_keepalive"}

@@ -1,5 +1,6 @@
 """Takes what a CRM enqueues as a Celery task into the outbox: once, and however long the database is away."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -23,18 +24,23 @@ FIRST_PAUSE_S = 0.2
 MOST_PAUSE_S = 5.0
 
 
-class Stopping(Exception):
-    """The process ends before the database is back; the task has to go back to the broker."""
+#: After this the broker gets the task back, before it would think that this worker is lost.
+LONGEST_WAIT_S = 60.0
+
+
+class DatabaseStillAway(Exception):
+    """The task has to go back to the broker: the wait was long, or the process has to stop."""
 
 
 def take_in(parts: Parts, given: Mapping[str, Any], *, task_id: str) -> Enqueued:
     """Store a CRM's request and say what became of it.
 
     What cannot be sent is stored as failed with its reason, for nobody would see an exception. Runs again after a
-    crash without making a second message: the task's own id is the message's id where the request names none. Waits
-    for a database that is away without end; raises Stopping when the process is asked to stop meanwhile.
+    crash without making a second message: the task's own id is the message's id where the request names none. Waits a
+    while for a database that is away, then raises DatabaseStillAway: the broker keeps the task and asks again.
     """
     pauses = 0
+    give_up_at = time.monotonic() + LONGEST_WAIT_S
     while True:
         try:
             with transaction(parts.engine) as connection:
@@ -45,8 +51,8 @@ def take_in(parts: Parts, given: Mapping[str, Any], *, task_id: str) -> Enqueued
             pauses += 1
             pause_s = backoff_s(pauses, first_s=FIRST_PAUSE_S, most_s=MOST_PAUSE_S)
             log.warning("database_away", problem=type(error).__name__, task_id=task_id, again_in_s=pause_s)
-            if parts.stopping.wait(pause_s):
-                raise Stopping from None
+            if parts.stopping.wait(pause_s) or time.monotonic() > give_up_at:
+                raise DatabaseStillAway from None
 
 
 def needs_wake(parts: Parts, enqueued: Enqueued) -> bool:

@@ -10,7 +10,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from worker.settings import Settings
 
 #: Each task says "received" and "succeeded"; our own events tell more with less.
-_CHATTY = ("celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "alembic")
+_CHATTY = ("celery.worker.strategy", "celery.app.trace", "kombu", "alembic")
+#: Its warnings quote response headers, which a server could fill with anything it was sent.
+_QUOTING = "urllib3"
 
 
 def _short_logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -56,6 +58,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    logging.getLogger(_QUOTING).setLevel(logging.ERROR)
     if settings.log_level != "DEBUG":
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -72,3 +72,8 @@ def differences(url: str) -> list[object]:
             return list(compare_metadata(context, Base.metadata))
     finally:
         engine.dispose()
+
+
+def revisions() -> frozenset[str]:
+    """Every revision that this version of Truetick knows."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())

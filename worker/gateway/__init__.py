@@ -1,0 +1,1 @@
+"""The WaSender client: speaks its API, translates its answers, knows no database."""

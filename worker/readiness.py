@@ -1,0 +1,64 @@
+"""Is the database there, and are its tables those of this program? Says so before anybody meets a missing table."""
+
+from pathlib import Path
+
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
+
+from worker import migrate
+from worker.database import snapshot
+from worker.domain.errors import TruetickError
+
+_UPGRADE = "Run `truetick db upgrade` (or `truetick up`, which does it by itself)."
+
+
+class DatabaseNotReady(TruetickError):
+    """The database is away, missing or at another revision. The message says what to run."""
+
+    default_code = "database_not_ready"
+
+
+def require_ready(engine: Engine) -> None:
+    """Raise DatabaseNotReady unless the database answers and is at this program's revision. Creates nothing."""
+    address = engine.url
+    if address.get_backend_name() == "sqlite" and address.database and not Path(address.database).exists():
+        raise DatabaseNotReady(f"There is no database at {address.database} yet. {_UPGRADE}", code="no_database")
+    try:
+        with snapshot(engine) as connection:
+            problem = schema_problem(connection)
+    except DBAPIError as error:
+        raise database_away(engine, error) from None
+    if problem:
+        raise DatabaseNotReady(problem, code="database_not_migrated")
+
+
+def schema_problem(connection: Connection) -> str | None:
+    """What is wrong with the database's revision, in a sentence; None when it is the newest."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    newest = migrate.head()
+    if current == newest:
+        return None
+    if current is None:
+        return f"The database has no tables of Truetick yet. {_UPGRADE}"
+    if current in migrate.revisions():
+        return f"The database is at revision {current}, and this program needs {newest}. {_UPGRADE}"
+    return (
+        f"The database is at revision {current}, which this program does not know. "
+        "A newer Truetick has used it: update this one."
+    )
+
+
+def database_away(engine: Engine, error: DBAPIError) -> DatabaseNotReady:
+    """The sentence for a database that does not answer; shows where it should be, never its password."""
+    place = make_url(engine.url).set(username=None, password=None, query={}).render_as_string()
+    return DatabaseNotReady(
+        f"The database at {place} cannot be used ({_short(error)}). "
+        "Check that it runs and that DATABASE_URL is right.",
+        code="database_away",
+    )
+
+
+def _short(error: DBAPIError) -> str:
+    lines = str(error.orig).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:160].rstrip(".")

@@ -1,0 +1,157 @@
+"""Why a message is where it is: the chain of causes, whose turn it is, what to do and when it should go out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from worker.channels.overview import ChannelStanding, standings
+from worker.domain.channel_state import ChannelState
+from worker.domain.durations import lasting
+from worker.domain.message_status import MessageState
+from worker.domain.outcomes import OUTCOME_RULES, Cause
+from worker.outbox.reading import MOST_COUNTED, MessageView, attempts_of, events_of, get, messages_ahead
+
+S = MessageState
+
+#: What is known of a message that is not pending, and who could do something next.
+_SETTLED = {
+    S.SENT: ("WhatsApp's server has it (one tick); the recipient's phone has not confirmed it yet.", "recipient"),
+    S.DELIVERED: ("It is on the recipient's phone (two ticks); nobody has opened it yet.", "recipient"),
+    S.READ: ("The recipient has opened it.", "nobody"),
+    S.FAILED: ("It failed for good.", "crm"),
+    S.EXPIRED: ("Its time ran out before it could be sent.", "crm"),
+    S.CANCELLED: ("It was withdrawn before it was sent.", "nobody"),
+}
+_TURN = {
+    "scheduled": "truetick",
+    "paced": "truetick",
+    "sending": "wasender",
+    "retrying": "wasender",
+    "awaiting_tick": "whatsapp",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """`because` is the chain of causes, the nearest first. `whose_turn` names who can move the message on:
+    truetick, wasender, whatsapp, recipient, crm, person (somebody has to act) or nobody."""
+
+    message: MessageView
+    channel: ChannelStanding
+    because: tuple[str, ...]
+    whose_turn: str
+    action: str | None
+    #: None unless it is queued and due; counting stops at `MOST_COUNTED`.
+    ahead: int | None
+    #: When it should go out at the channel's pace; None when nobody can know.
+    expected_at: datetime | None
+    attempts: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "message": self.message.as_json(),
+            "because": list(self.because),
+            "whose_turn": self.whose_turn,
+            "action": self.action,
+            "messages_ahead": self.ahead,
+            "expected_at": self.expected_at.isoformat().replace("+00:00", "Z") if self.expected_at else None,
+            "channel": self.channel.as_json(),
+            "attempts": self.attempts,
+            "events": self.events,
+        }
+
+
+def explain(connection: Connection, message_id: UUID, *, now: datetime, check_interval_s: float) -> Explanation:
+    """Raises NotFound."""
+    message = get(connection, message_id, now)
+    channels = standings(connection, now=now, check_interval_s=check_interval_s)
+    channel = next(channel for channel in channels if channel.name == message.channel.name)
+    due = message.state is S.QUEUED and message.due_at <= now
+    ahead = messages_ahead(connection, message, channel.id, now) if due else None
+    attempts = attempts_of(connection, message.seq)
+    turn, action = _turn(message, channel)
+    return Explanation(
+        message=message,
+        channel=channel,
+        because=tuple(_because(message, channel, attempts, ahead, now)),
+        whose_turn=turn,
+        action=action,
+        ahead=ahead,
+        expected_at=_expected_at(message, channel, ahead, now),
+        attempts=attempts,
+        events=events_of(connection, message.seq),
+    )
+
+
+def _because(
+    message: MessageView, channel: ChannelStanding, attempts: list[dict[str, Any]], ahead: int | None, now: datetime
+) -> Iterator[str]:
+    if message.pending:
+        yield message.pending.sentence
+    else:
+        yield _SETTLED[message.state][0]
+    if message.error_message:
+        yield message.error_message
+    if attempts and message.state in {S.QUEUED, S.IN_DOUBT, S.FAILED}:
+        yield _last_attempt(attempts[-1], message)
+    if message.pending and not channel.sends:
+        yield _channel_sentence(channel, now)
+    if ahead is not None and message.channel.state is not ChannelState.PAUSED:
+        yield _queue_sentence(message, channel, ahead)
+
+
+def _last_attempt(attempt: dict[str, Any], message: MessageView) -> str:
+    try:
+        sentence = OUTCOME_RULES[Cause(attempt["cause"])].sentence
+    except ValueError:
+        sentence = f"Its outcome was {attempt['outcome']} ({attempt['cause']})."
+    said = f' WaSender\'s words: "{attempt["detail"]}".' if attempt["detail"] else ""
+    if message.error_message == sentence:
+        return f"That came from attempt {attempt['number']}.{said}"
+    return f"Attempt {attempt['number']}: {sentence}{said}"
+
+
+def _channel_sentence(channel: ChannelStanding, now: datetime) -> str:
+    asked = (
+        f"WaSender last answered about it {lasting(now - channel.checked_at)} ago"
+        if channel.checked_at
+        else "WaSender has never answered about it"
+    )
+    reason = f" ({channel.reason})" if channel.reason and channel.state is not ChannelState.UP else ""
+    doubt = ", so that is not certain" if channel.state is ChannelState.UP else ""
+    return (
+        f"Channel {channel.name} has been {channel.state}{reason} for {lasting(now - channel.since)}; {asked}{doubt}."
+    )
+
+
+def _queue_sentence(message: MessageView, channel: ChannelStanding, ahead: int) -> str:
+    before = "No message goes" if not ahead else "One message goes" if ahead == 1 else f"{ahead} messages go"
+    if ahead >= MOST_COUNTED:
+        before = f"More than {MOST_COUNTED} messages go"
+    wait = timedelta(seconds=ahead * message.pace.interval_s)
+    at_pace = f"; at the pace {message.pace} they take {lasting(wait)}" if ahead else ""
+    once = "" if channel.sends else ", once the channel sends again"
+    return f"{before} out before it on this channel{at_pace}{once}."
+
+
+def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | None]:
+    if message.pending is None:
+        return _SETTLED[message.state][1], None
+    waits_for_channel = message.state is S.QUEUED and message.pending.code != "scheduled"
+    if waits_for_channel and not channel.sends:
+        by_itself = channel.verified and channel.reason == "connecting"
+        return ("wasender" if by_itself else "person"), channel.action
+    action = message.pending.action or (None if channel.sends else channel.action)
+    return _TURN.get(message.pending.code, "person"), action
+
+
+def _expected_at(message: MessageView, channel: ChannelStanding, ahead: int | None, now: datetime) -> datetime | None:
+    if message.state is not S.QUEUED or not channel.sends or (ahead or 0) >= MOST_COUNTED:
+        return None
+    first_slot = max(now, message.due_at, message.channel.next_slot_at or now)
+    return first_slot + timedelta(seconds=(ahead or 0) * message.pace.interval_s)
