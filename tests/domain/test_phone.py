@@ -186,3 +186,8 @@ def test_a_huge_input_is_refused_at_once() -> None:
 )
 def test_a_mask_shows_at_most_five_digits(address: object, masked: str) -> None:
     assert mask_recipient(address) == masked
+
+
+@pytest.mark.parametrize("spelling", ["+52 1 55 1234 5678", "+5215512345678", "005215512345678", "+52 55 1234 5678"])
+def test_a_mexican_mobile_loses_the_1_that_was_abolished(spelling: str) -> None:
+    assert normalise_recipient(spelling, "IN").address == "+525512345678"

@@ -3,6 +3,7 @@
 A number is never guessed: what is not valid in the default region and has no country code is refused, with a hint.
 """
 
+import re
 from typing import NoReturn
 
 import phonenumbers
@@ -19,6 +20,9 @@ _UNREACHABLE_TYPES = {
     PhoneNumberType.VOICEMAIL: "a voicemail box",
 }
 
+#: Mexican mobiles were dialled with a 1 behind the country code until 2019, and are still written so in many a CRM.
+_OLD_MEXICAN_MOBILE = re.compile(r"(00)?521(\d{10})")
+
 
 def parse_number(digits: str, *, international: bool, region: str) -> PhoneNumber:
     """Give the valid number that `digits` (ASCII, without a plus) spell.
@@ -28,6 +32,8 @@ def parse_number(digits: str, *, international: bool, region: str) -> PhoneNumbe
     Raises `InvalidNumber`.
     """
     home = region.upper() if isinstance(region, str) else ""
+    if (old := _OLD_MEXICAN_MOBILE.fullmatch(digits)) and (international or old[1]):
+        digits = f"{old[1] or ''}52{old[2]}"
     if international:
         digits = digits.removeprefix("00")
     elif home not in phonenumbers.SUPPORTED_REGIONS:
