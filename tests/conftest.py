@@ -15,6 +15,7 @@ from worker.parts import Parts, build_parts
 from worker.settings import Settings, read_settings
 
 API_KEY = "5a" * 32
+SECRET_KEY = "c2VjcmV0LWtleS1vZi0zMi1ieXRlcy1mb3ItdGVzdHM="
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -89,7 +90,7 @@ def settings_for(tmp_path: Path, sandbox: Sandbox) -> Callable[..., Settings]:
             "WASENDER_BASE_URL": sandbox.api_url,
             "WASENDER_API_KEY": API_KEY,
             "TRUETICK_PACE": "200/1",
-            "TRUETICK_SECRET_KEY": "c2VjcmV0LWtleS1vZi0zMi1ieXRlcy1mb3ItdGVzdHM=",
+            "TRUETICK_SECRET_KEY": SECRET_KEY,
             "TRUETICK_CONNECT_TIMEOUT_S": 2,
             "TRUETICK_READ_TIMEOUT_S": 2,
         }

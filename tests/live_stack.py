@@ -53,6 +53,11 @@ class LiveStack:
         process.terminate()
         return process.wait(timeout=40)
 
+    def name_of(self, worker: str) -> str | None:
+        """Which of these processes signs its leases as `worker` (host and pid)."""
+        pid = worker.rpartition(":")[2]
+        return next((name for name, process in self._started.items() if str(process.pid) == pid), None)
+
     def log(self, name: str) -> str:
         return "\n".join(path.read_text(errors="replace") for path in sorted(self._folder.glob(f"{name}-*.log")))
 

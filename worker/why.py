@@ -99,7 +99,7 @@ def _because(
         yield message.error_message
     if attempts and message.state in {S.QUEUED, S.IN_DOUBT, S.FAILED}:
         yield _last_attempt(attempts[-1], message)
-    if message.pending and not channel.sends:
+    if message.pending and not channel.sends and channel.state is not ChannelState.UNKNOWN:
         yield _channel_sentence(channel, now)
     if ahead is not None and message.channel.state is not ChannelState.PAUSED:
         yield _queue_sentence(message, channel, ahead)
@@ -130,13 +130,13 @@ def _channel_sentence(channel: ChannelStanding, now: datetime) -> str:
 
 
 def _queue_sentence(message: MessageView, channel: ChannelStanding, ahead: int) -> str:
-    before = "No message goes" if not ahead else "One message goes" if ahead == 1 else f"{ahead} messages go"
-    if ahead >= MOST_COUNTED:
-        before = f"More than {MOST_COUNTED} messages go"
+    once = "" if channel.sends else ", once the channel sends"
+    if not ahead:
+        return f"It is the next one on this channel{once}."
+    count = f"More than {MOST_COUNTED} messages go" if ahead >= MOST_COUNTED else f"{ahead} messages go"
+    before = "One message goes" if ahead == 1 else count
     wait = timedelta(seconds=ahead * message.pace.interval_s)
-    at_pace = f"; at the pace {message.pace} they take {lasting(wait)}" if ahead else ""
-    once = "" if channel.sends else ", once the channel sends again"
-    return f"{before} out before it on this channel{at_pace}{once}."
+    return f"{before} out before it on this channel; at the pace {message.pace} that takes {lasting(wait)}{once}."
 
 
 def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | None]:

@@ -8,7 +8,8 @@ def lasting(duration: timedelta) -> str:
     seconds = max(0, round(duration.total_seconds()))
     if seconds < 60:
         return f"{seconds} s"
-    minutes, hours = seconds // 60, seconds // 3600
+    minutes = round(seconds / 60)
+    hours = minutes // 60
     if minutes < 60:
         return f"{minutes} min"
     if hours < 48:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from worker.domain.errors import InvalidRequest
 LONGEST_TEXT = 4096
 LONGEST_URL = 2048
 LARGEST_METADATA_BYTES = 8192
+DEEPEST_METADATA = 32
 #: What is kept of the recipient as the CRM wrote it, for a person to recognise.
 LONGEST_KEPT_RECIPIENT = 200
 
@@ -53,17 +55,34 @@ def _fetchable(url: str) -> str:
     return url
 
 
-def _whole_number_is_no_time(value: object) -> object:
+def _number_is_no_time(value: object) -> object:
     """Times are ISO 8601 texts with a zone; a bare number could be seconds or milliseconds."""
-    if isinstance(value, int | float):
+    if not isinstance(value, datetime) and not (isinstance(value, str) and ":" in value):
         raise ValueError("must be an ISO 8601 time with a zone, such as 2026-11-22T18:00:00+05:30")
     return value
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is before the first or after the last year that there is") from None
+
+
+def _deeper_than(levels: int, value: object) -> bool:
+    if not isinstance(value, dict | list | tuple):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper_than(levels - 1, part) for part in parts)
 
 
 Text = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_storable)]
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_storable), AfterValidator(_fetchable)]
-Time = Annotated[AwareDatetime, BeforeValidator(_whole_number_is_no_time)]
+Time = Annotated[AwareDatetime, BeforeValidator(_number_is_no_time), AfterValidator(_in_utc)]
+
+#: What may be shown of a field's name in an error; callers can write anything there.
+_FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}|\d{1,3}", re.ASCII)
 
 
 class _Part(BaseModel):
@@ -145,9 +164,11 @@ class SendRequest(_Part):
     @model_validator(mode="after")
     def _metadata_bounded(self) -> Self:
         if self.metadata is not None:
+            if _deeper_than(DEEPEST_METADATA, self.metadata):
+                raise ValueError(f"metadata must not be nested deeper than {DEEPEST_METADATA} levels")
             try:
                 written = json.dumps(self.metadata, allow_nan=False, ensure_ascii=False)
-            except (TypeError, ValueError, RecursionError):
+            except (TypeError, ValueError):
                 raise ValueError("metadata must be plain JSON") from None
             if len(written.encode("utf-8", "surrogatepass")) > LARGEST_METADATA_BYTES:
                 raise ValueError(f"metadata must not be larger than {LARGEST_METADATA_BYTES} bytes")
@@ -186,7 +207,7 @@ def parse_request(given: dict[str, Any]) -> SendRequest:
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_input=False, include_url=False, include_context=False)[:5]:
-            field = ".".join(str(part) for part in problem["loc"])[:80]
+            field = ".".join(part if _FIELD_NAME.fullmatch(part) else "?" for part in map(str, problem["loc"]))
             said = problem["msg"].removeprefix("Value error, ")
             problems.append(f"{field}: {said}" if field else said)
         raise InvalidRequest(f"The request cannot be used: {'; '.join(problems)}.") from None

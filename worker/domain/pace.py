@@ -53,4 +53,5 @@ class Pace:
         return following if reserved_until is None else max(following, reserved_until)
 
     def __str__(self) -> str:
-        return f"{self.messages}/{self.seconds:g}"
+        seconds = f"{self.seconds:.3f}".rstrip("0").rstrip(".")
+        return f"{self.messages}/{seconds}"

@@ -1,0 +1,39 @@
+"""Puts the commands together, and turns every deliberate error into one sentence and exit code 1."""
+
+import sys
+
+import typer
+
+from worker.cli import channel_commands, db_commands, message_commands, stack_commands
+from worker.domain.errors import TruetickError
+
+app = typer.Typer(
+    name="truetick",
+    help='An outbound WhatsApp queue that says "sent" only when WhatsApp has ticked the message.',
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+stack_commands.register(app)
+message_commands.register(app)
+channel_commands.register(app)
+db_commands.register(app)
+
+
+def run(commands: typer.Typer) -> None:
+    """Exit codes: 0 done, 1 it could not be done (the reason is on stderr), 2 the command line is wrong."""
+    try:
+        commands()
+    except TruetickError as error:
+        typer.echo(error.message, err=True)
+        sys.exit(1)
+
+
+def main() -> None:
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`truetick status` and `channels`: what can be asked for. What they do stands in `worker.cli.channel_work`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from worker.cli.options import AsJson
+
+channels = typer.Typer(invoke_without_command=True)
+Name = Annotated[str, typer.Argument(help="The channel's name: a-z, 0-9, - and _.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(status)
+    app.add_typer(channels, name="channels")
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show whether each channel can send, what to do about those that cannot, and how much is waiting.
+
+    Exit code 0 when every channel with a key is up, 1 when one is not, or when nobody has checked lately.
+
+    Example: `truetick status --json`
+    """
+    from worker.cli import channel_work
+
+    if not channel_work.status(as_json=as_json):
+        raise typer.Exit(1)
+
+
+@channels.callback()
+def list_channels(context: typer.Context, as_json: AsJson = False) -> None:
+    """List, add, pause and resume channels (WhatsApp numbers). Without a command, list them.
+
+    Example: `truetick channels`
+
+    Example: `truetick channels add sales --pace 256/60`
+    """
+    from worker.cli import channel_work
+
+    if not context.invoked_subcommand:
+        channel_work.list_them(as_json=as_json)
+
+
+@channels.command()
+def add(
+    name: Name,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TRUETICK_CHANNEL_API_KEY",
+            help="WaSender's API key of the session; - reads it from standard input. Asked for when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    webhook_secret: Annotated[
+        str | None,
+        typer.Option(envvar="TRUETICK_CHANNEL_WEBHOOK_SECRET", help="The session's webhook secret."),
+    ] = None,
+    session_id: Annotated[int | None, typer.Option(min=1, help="WaSender's number of the session.")] = None,
+    pace: Annotated[str, typer.Option(metavar="N/S", help="At most N messages in S seconds.")] = "1/5",
+    as_json: AsJson = False,
+) -> None:
+    """Add a channel. Its key is kept encrypted; it sends once WaSender says that it is connected.
+
+    Other users of this machine can see a key on the command line: leave it out to be asked, or pipe it in.
+
+    Example: `truetick channels add sales`
+
+    Example: `truetick channels add sales --api-key - --pace 256/60 < key-file`
+    """
+    from worker.cli import channel_work
+
+    channel_work.add(
+        name,
+        api_key=_api_key(api_key),
+        webhook_secret=webhook_secret,
+        session_id=session_id,
+        pace=pace,
+        as_json=as_json,
+    )
+
+
+@channels.command()
+def pause(name: Name, as_json: AsJson = False) -> None:
+    """Stop sending on a channel. Its messages wait; nothing is lost.
+
+    Example: `truetick channels pause sales`
+    """
+    from worker.cli import channel_work
+
+    channel_work.pause(name, as_json=as_json)
+
+
+@channels.command()
+def resume(name: Name, as_json: AsJson = False) -> None:
+    """Let a paused or blocked channel go on, once WaSender says that it is connected.
+
+    Example: `truetick channels resume sales`
+    """
+    from worker.cli import channel_work
+
+    channel_work.resume(name, as_json=as_json)
+
+
+def _api_key(given: str | None) -> str:
+    if given == "-":
+        return sys.stdin.readline()
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "there is nobody to ask for the key; set TRUETICK_CHANNEL_API_KEY, or pipe it in with --api-key -",
+            param_hint="--api-key",
+        )
+    answer: str = typer.prompt("WaSender's API key of the session (it is not shown)", hide_input=True)
+    return answer

@@ -1,0 +1,115 @@
+"""What the message commands do. On the operator's own terminal numbers stand in full."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from rich.text import Text
+
+from worker import intake
+from worker.cli import display
+from worker.cli.why_page import show_why
+from worker.cli.workplace import Workers, look_for_workers, wake_drain, workplace
+from worker.database import snapshot, transaction
+from worker.domain.errors import InvalidNumber
+from worker.domain.message_request import parse_request
+from worker.domain.phone import normalise_recipient
+from worker.outbox import reading
+from worker.outbox.events import Source
+from worker.outbox.reading import Filters, MessageView
+from worker.parts import Parts
+from worker.why import Explanation, explain
+
+#: From this width on, a list has room for more than the id, the status and the number.
+WIDE = 110
+
+
+def send(asked: dict[str, Any], *, as_json: bool) -> None:
+    """Store the message, wake the workers, and tell what it waits for."""
+    request = parse_request(asked)
+    with workplace() as parts:
+        with transaction(parts.engine) as connection:
+            enqueued = intake.send_request(
+                parts, connection, request, now=parts.clock(), message_id=uuid4(), source=Source.OPERATOR
+            )
+        if intake.needs_wake(parts, enqueued):
+            wake_drain()
+        explained = _explain(parts, enqueued.message_id)
+    if as_json:
+        display.print_json(explained.message.as_json())
+        return
+    message = explained.message
+    there = "" if enqueued.created else " It was there already; nothing was added."
+    display.say(f"Message {message.id} to {message.recipient or message.to} is {message.status}.{there}")
+    display.say(" ".join(explained.because))
+    if message.pending:
+        for advice in _advice(explained, look_for_workers()):
+            display.say(advice, style="yellow")
+        display.say(f"Follow it with: truetick why {message.id}")
+
+
+def list_them(
+    *, status: str | None, channel: str | None, to: str | None, crm_ref: str | None, limit: int, as_json: bool
+) -> None:
+    with workplace() as parts:
+        filters = Filters(
+            status=status,
+            channel=channel,
+            recipient=_address(to, parts.settings.default_region) if to else None,
+            crm_ref=crm_ref,
+        )
+        now = parts.clock()
+        with snapshot(parts.engine) as connection:
+            found = reading.list_messages(connection, filters, now=now, limit=limit)
+    if as_json:
+        display.print_json({"messages": [message.as_json() for message in found]})
+    elif not found:
+        display.say("No message matches." if any((status, channel, to, crm_ref)) else "There are no messages yet.")
+    else:
+        _show(found, now)
+
+
+def why(message_id: UUID, *, as_json: bool) -> None:
+    with workplace() as parts:
+        explained = _explain(parts, message_id)
+        now = parts.clock()
+    if as_json:
+        display.print_json(explained.as_json())
+    else:
+        show_why(explained, now)
+
+
+def _explain(parts: Parts, message_id: UUID) -> Explanation:
+    interval_s = parts.settings.check_interval_s
+    with snapshot(parts.engine) as connection:
+        return explain(connection, message_id, now=parts.clock(), check_interval_s=interval_s)
+
+
+def _advice(explained: Explanation, workers: Workers) -> list[str]:
+    """What to do about a message that waits. A missing worker comes first: it hides everything else."""
+    if workers is Workers.ANSWER:
+        return [explained.action] if explained.action else []
+    problem = "No worker answers." if workers is Workers.SILENT else "The broker cannot be reached."
+    start = "The message is kept and goes out once a worker runs: truetick up (or celery -A worker worker)."
+    known = [explained.action] if explained.action and explained.channel.verified else []
+    return [f"{problem} {start}", *known]
+
+
+def _address(written: str, region: str) -> str:
+    """The recipient as it is stored; what is no number is looked for as it was written."""
+    try:
+        return normalise_recipient(written, region).address
+    except InvalidNumber:
+        return written
+
+
+def _show(found: list[MessageView], now: datetime) -> None:
+    wide = display.console().width >= WIDE
+    columns = ["id", "status", "to", *(["channel", "created", "crm ref"] if wide else [])]
+    rows: list[list[str | Text]] = []
+    for message in found:
+        detail = message.pending.code if message.pending else message.error_code
+        status = f"{message.status}: {detail}" if detail else message.status
+        more = [message.channel.name, display.ago(message.created_at, now), message.crm_ref or ""] if wide else []
+        rows.append([str(message.id), display.styled(message.status, status), message.recipient or message.to, *more])
+    display.table(columns, rows, whole=["id"])

@@ -1,0 +1,72 @@
+"""Where the commands work: on the database directly, with a word to the workers through the broker afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from sqlalchemy.exc import DBAPIError
+
+from worker.logs import configure_logging
+from worker.parts import Parts, parts
+from worker.readiness import database_away, require_ready
+from worker.settings import settings
+
+#: How long a worker may take to say that it is there.
+WORKER_ANSWERS_S = 1.0
+
+
+@contextmanager
+def workplace() -> Iterator[Parts]:
+    """This process's parts, on a database that is there and migrated. Raises DatabaseNotReady."""
+    given = settings()
+    # A command says what is wrong in its own sentences; standard output belongs to its answer.
+    configure_logging(given.model_copy(update={"log_level": "CRITICAL"}))
+    here = parts()
+    require_ready(here.engine)
+    try:
+        yield here
+    except DBAPIError as error:
+        raise database_away(here.engine, error) from None
+
+
+class Workers(StrEnum):
+    """What is known of the workers after asking them through the broker."""
+
+    ANSWER = "answer"
+    SILENT = "silent"
+    #: The broker itself is away.
+    UNREACHABLE = "unreachable"
+
+
+def wake_drain() -> None:
+    """Tell the workers that there is something to send; harmless when they or the broker are away."""
+    from worker import tasks  # Celery, for the commands that need it
+
+    tasks.wake_drain()
+
+
+def ask_for_check() -> Workers:
+    """Have the channels checked now rather than at the next interval."""
+    from kombu.exceptions import OperationalError as BrokerAway
+
+    from worker import tasks
+
+    try:
+        tasks.check_channels.apply_async(expires=60)
+    except BrokerAway:
+        return Workers.UNREACHABLE
+    return look_for_workers()
+
+
+def look_for_workers() -> Workers:
+    """Ask for a sign of life; the first worker's answer is enough."""
+    from kombu.exceptions import OperationalError as BrokerAway
+
+    from worker.celery_app import app
+
+    try:
+        # Beat answers `ping` as well, so it is a question that only workers understand.
+        answers = app.control.broadcast("active_queues", reply=True, limit=1, timeout=WORKER_ANSWERS_S)
+    except (BrokerAway, OSError):
+        return Workers.UNREACHABLE
+    return Workers.ANSWER if answers else Workers.SILENT

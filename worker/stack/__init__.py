@@ -1,0 +1,1 @@
+"""Running the whole of Truetick on one machine: a supervisor, its children, and nothing left behind."""
