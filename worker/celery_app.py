@@ -5,7 +5,7 @@ from typing import Any
 from celery import Celery, signals
 
 from worker.logs import configure_logging
-from worker.parts import forget_parts, parts
+from worker.parts import forget_parts, parts, warm_up
 from worker.settings import settings
 
 app = Celery("truetick", include=["worker.tasks"])
@@ -34,6 +34,12 @@ def _be_patient(conf: Any, **_: Any) -> None:
     local = str(conf.broker_url).startswith("redis+socket:")
     conf.broker_transport_options = _SOCKET_FILE_OPTIONS if local else WORKER_TRANSPORT
     conf.broker_connection_timeout = 5
+
+
+@signals.worker_init.connect
+def _warm_up(**_: Any) -> None:
+    """What is slow the first time is done before tasks are taken, so that the first ones keep their order."""
+    warm_up(parts())
 
 
 @signals.worker_process_init.connect

@@ -10,11 +10,13 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 
-#: What a database that is away, restarting or locked raises: the work is worth trying again.
-DatabaseAway = (OperationalError, InterfaceError)
+#: What a database that is away, restarting, locked or (in a failover) read-only raises, and a pool whose connections
+#: all hang on one that is stuck: the work is worth trying again.
+DatabaseAway = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 _SNAPSHOT = "truetick_snapshot"
 SQLITE_BUSY_TIMEOUT_MS = 30_000
@@ -28,23 +30,27 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
         return _open_sqlite(url, address.database)
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=10,
+        hide_parameters=True,  # errors are logged; texts and numbers are not
         # Statements keep their plan but not a prepared name, so a pooler in transaction mode works too.
         connect_args={"connect_timeout": 5, "options": "-c timezone=UTC", "prepare_threshold": None}
         if address.get_backend_name() == "postgresql"
         else {},
     )
+    # Many rows go out as one INSERT, which costs a fraction of one statement a row.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
+    return engine
 
 
 def _open_sqlite(url: str, path: str | None) -> Engine:
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
 
     _SQLITE_WRITERS[engine] = threading.Lock()
 

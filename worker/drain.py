@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 #: How often a run looks for further channels; a wake-up makes it look at once.
 LOOK_EVERY_S = 0.5
+#: How soon it looks again when the channel that has something to send was locked by somebody.
+LOOK_AGAIN_S = 0.05
 #: How many channels one run leases at the most.
 MOST_CHANNELS = 1000
 #: The pause after a turn that the database did not take.
@@ -46,23 +48,23 @@ class Drainer:
     def drain(self, parts: Parts, wake: Callable[[], None]) -> None:
         """Send what is due; `wake` is called when another run should follow."""
         self._woken.set()
-        while self._woken.is_set() and not parts.stopping.is_set():
-            if not self._sending.acquire(blocking=False):
-                if run := self._run:
-                    run.look_now()
-                return
+        if not self._sending.acquire(blocking=False):
+            if run := self._run:
+                run.look_now()
+            return
+        try:
             self._run = run = DrainRun(parts)
-            try:
-                self._woken.clear()
-                more = run.send()
-            finally:
-                # What is still in flight is awaited without holding up the next run.
-                self._run = None
-                self._sending.release()
-            if more:
-                wake()
-            if run.finish():
-                wake()
+            self._woken.clear()
+            more = run.send()
+        finally:
+            # What is still in flight is awaited without holding up the next run.
+            self._run = None
+            self._sending.release()
+        # A wake-up that came too late for this run is handed on.
+        if more or self._woken.is_set():
+            wake()
+        if run.finish():
+            wake()
 
 
 class DrainRun:
@@ -75,7 +77,8 @@ class DrainRun:
         self._senders = Senders(parts.gateway, parts.clock, threads=parts.settings.sender_threads)
         self._unrecorded: list[Finished] = []
         self._ends_at = parts.clock() + timedelta(seconds=parts.settings.drain_run_s)
-        self._look_at = time.monotonic()
+        self._look_at = 0.0
+        self._woken = threading.Event()
         #: A commit failed, so the database may hold claims of this run that it never learnt of.
         self._in_trouble = False
 
@@ -84,11 +87,13 @@ class DrainRun:
         while not self._over():
             self._collect()
             self._turn(claiming=True)
-            if not self._lanes and not self._unrecorded and time.monotonic() < self._look_at:
-                return False
+            if not self._lanes and not self._unrecorded and not self._time_to_look():
+                if not self._anything_waiting(self._ends_at):
+                    return False
+                self._look_at = time.monotonic() + LOOK_AGAIN_S
         self._close()
         self._turn(claiming=False)
-        return not self._parts.stopping.is_set() and self._anything_waiting()
+        return self._more()
 
     def finish(self) -> bool:
         """Wait for what is in flight and record it. True when its channels have more to send."""
@@ -106,12 +111,16 @@ class DrainRun:
                         return False
         finally:
             self._senders.close()
-        return had_to_wait and not self._parts.stopping.is_set() and self._anything_waiting()
+        return had_to_wait and self._more()
 
     def look_now(self) -> None:
         """Something may have become due: look at once. Called from other threads."""
-        self._look_at = 0.0
-        self._senders.interrupt()
+        if not self._woken.is_set():
+            self._woken.set()
+            self._senders.interrupt()
+
+    def _time_to_look(self) -> bool:
+        return self._woken.is_set() or time.monotonic() >= self._look_at
 
     def _close(self) -> None:
         self._lanes.close()
@@ -120,7 +129,10 @@ class DrainRun:
     def _turn(self, *, claiming: bool) -> None:
         now = self._now()
         until = now + timedelta(seconds=self._parts.settings.lease_s)
-        looking = claiming and time.monotonic() >= self._look_at
+        held = self._lanes.channel_ids()
+        if looking := claiming and self._time_to_look():
+            self._woken.clear()
+            self._look_at = time.monotonic() + LOOK_EVERY_S
         try:
             with transaction(self._parts.engine) as connection:
                 record_outcomes(connection, self._unrecorded, self._lanes.token, now=now, worker=self._parts.worker)
@@ -135,17 +147,17 @@ class DrainRun:
         except DatabaseAway as error:
             log.warning("database_away", problem=type(error).__name__)
             self._in_trouble = True
-            self._parts.stopping.wait(TROUBLE_PAUSE_S)
+            if looking:
+                self._look_at = 0.0
+            time.sleep(TROUBLE_PAUSE_S)
             return
         self._in_trouble = False
         self._unrecorded.clear()
         self._lanes.written(lost, until)
         self._lanes.drop(done_with)
         # A message committed just before its channel was given back woke nobody: look once more after giving back.
-        if done_with and claiming:
+        if claiming and not held.isdisjoint(done_with):
             self._look_at = 0.0
-        elif looking:
-            self._look_at = time.monotonic() + LOOK_EVERY_S
         self._post(claims)
 
     def _collect(self) -> None:
@@ -162,8 +174,10 @@ class DrainRun:
         waits = [self._look_at - time.monotonic()]
         if self._senders.free and (slot := self._lanes.next_ready_at(now)) is not None:
             waits.append((slot - now).total_seconds())
-        if self._lanes:
-            waits.append((self._ends_at - now).total_seconds() if now < self._ends_at else LOOK_EVERY_S)
+        if self._lanes:  # their leases have to be renewed in time
+            waits.append(LOOK_EVERY_S)
+        if now < self._ends_at:
+            waits.append((self._ends_at - now).total_seconds())
         return max(0.0, min(waits))
 
     def _lease_more(self, connection: Connection, now: datetime, until: datetime) -> None:
@@ -209,11 +223,14 @@ class DrainRun:
     def _over(self) -> bool:
         return self._parts.stopping.is_set() or self._now() >= self._ends_at
 
-    def _anything_waiting(self) -> bool:
-        now = self._now()
-        horizon = now + timedelta(seconds=self._parts.settings.drain_run_s)
+    def _more(self) -> bool:
+        """Is there something for another run of this process?"""
+        horizon = self._now() + timedelta(seconds=self._parts.settings.drain_run_s)
+        return not self._parts.stopping.is_set() and self._anything_waiting(horizon)
+
+    def _anything_waiting(self, horizon: datetime) -> bool:
         try:
             with snapshot(self._parts.engine) as connection:
-                return leases.anything_waiting(connection, now=now, horizon=horizon)
+                return leases.anything_waiting(connection, now=self._now(), horizon=horizon)
         except DatabaseAway:
             return False  # the sweep finds it

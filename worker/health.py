@@ -1,6 +1,5 @@
 """Channel health: asks WaSender whether each channel is connected, and moves its state by the answer."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -19,7 +18,7 @@ from worker.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-#: How many channels are asked about before their answers are written down, and how many at once.
+#: How many channels are taken up together, and how many are asked at once.
 BATCH = 200
 ASKERS = 8
 
@@ -31,7 +30,7 @@ def check_channels(parts: Parts) -> bool:
     """
     came_up = False
     with transaction(parts.engine) as connection:
-        registry.ensure_default(connection, parts.settings.pace, parts.clock())
+        registry.follow_environment(connection, parts.settings.pace, parts.clock())
     with ThreadPoolExecutor(ASKERS, thread_name_prefix="status") as askers:
         while not parts.stopping.is_set():
             now = parts.clock()
@@ -41,25 +40,23 @@ def check_channels(parts: Parts) -> bool:
                 due = take_due_checks(connection, now=now, again_at=again, most=BATCH)
             if not due:
                 return came_up
-            reports = list(askers.map(lambda row: _ask(parts, row), due))
-            came_up |= _apply(parts, due, reports)
+            for row, report in zip(due, askers.map(lambda row: _ask(parts, row), due), strict=True):
+                came_up |= _apply(parts, row, report)
             if len(due) < BATCH:
                 return came_up
     return came_up
 
 
-def _apply(parts: Parts, due: Sequence[Row[Any]], reports: Sequence[ConnectionReport]) -> bool:
-    came_up = False
+def _apply(parts: Parts, row: Row[Any], report: ConnectionReport) -> bool:
+    """One channel a transaction: whoever locks several at once can end in a deadlock with a drain run."""
     with transaction(parts.engine) as connection:
-        for row, report in zip(due, reports, strict=True):
-            verdict = states.apply_report(connection, row.id, report, now=parts.clock(), source=Source.STATUS)
-            if verdict is None:
-                continue
-            came_up |= verdict.state is ChannelState.UP
-            advice = remedy(verdict.state, verdict.reason, row.name)
-            said = log.info if advice is None else log.warning
-            said("channel_state", channel=row.name, state=verdict.state.value, reason=verdict.reason, advice=advice)
-    return came_up
+        verdict = states.apply_report(connection, row.id, report, now=parts.clock(), source=Source.STATUS)
+    if verdict is None:
+        return False
+    advice = remedy(verdict.state, verdict.reason, row.name)
+    said = log.info if advice is None else log.warning
+    said("channel_state", channel=row.name, state=verdict.state.value, reason=verdict.reason, advice=advice)
+    return verdict.state is ChannelState.UP
 
 
 def _ask(parts: Parts, row: Row[Any]) -> ConnectionReport:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from worker.channels import leases, registry
-from worker.database import snapshot, transaction
+from worker.database import DatabaseAway, snapshot, transaction
 from worker.domain.errors import Conflict, InvalidRequest, NotFound, TruetickError
 from worker.domain.message_request import SendRequest, parse_request
 from worker.domain.retry import backoff_s
@@ -32,26 +33,28 @@ class DatabaseStillAway(Exception):
     """The task has to go back to the broker: the wait was long, or the process has to stop."""
 
 
-def take_in(parts: Parts, given: Mapping[str, Any], *, task_id: str) -> Enqueued:
+def take_in(parts: Parts, given: Mapping[str, Any], *, task_id: str, waited_s: float = 0.0) -> Enqueued:
     """Store a CRM's request and say what became of it.
 
     What cannot be sent is stored as failed with its reason, for nobody would see an exception. Runs again after a
     crash without making a second message: the task's own id is the message's id where the request names none. Waits a
     while for a database that is away, then raises DatabaseStillAway: the broker keeps the task and asks again.
+    A message's place in the queue counts from when its task was taken from the broker, `waited_s` seconds ago.
     """
     pauses = 0
-    give_up_at = time.monotonic() + LONGEST_WAIT_S
+    begun = time.monotonic() - waited_s
     while True:
         try:
             with transaction(parts.engine) as connection:
-                return _store(connection, parts, given, task_id)
+                received_at = parts.clock() - timedelta(seconds=time.monotonic() - begun)
+                return _store(connection, parts, given, task_id, received_at)
         except (DataError, IntegrityError):
             raise
-        except DBAPIError as error:
+        except (DBAPIError, *DatabaseAway) as error:
             pauses += 1
             pause_s = backoff_s(pauses, first_s=FIRST_PAUSE_S, most_s=MOST_PAUSE_S)
             log.warning("database_away", problem=type(error).__name__, task_id=task_id, again_in_s=pause_s)
-            if parts.stopping.wait(pause_s) or time.monotonic() > give_up_at:
+            if parts.stopping.wait(pause_s) or time.monotonic() - begun > LONGEST_WAIT_S:
                 raise DatabaseStillAway from None
 
 
@@ -62,13 +65,14 @@ def needs_wake(parts: Parts, enqueued: Enqueued) -> bool:
     try:
         with snapshot(parts.engine) as connection:
             return leases.needs_wake(connection, enqueued.channel_id, parts.clock())
-    except DBAPIError:
+    except (DBAPIError, *DatabaseAway):
         return True
 
 
-def send_request(parts: Parts, connection: Connection, request: SendRequest, **options: Any) -> Enqueued:
+def send_request(
+    parts: Parts, connection: Connection, request: SendRequest, *, now: datetime, **options: Any
+) -> Enqueued:
     """Store one validated request on the channel it names. Raises NotFound for a channel that does not exist."""
-    now = parts.clock()
     if request.channel == registry.DEFAULT_CHANNEL:
         channel_id = registry.ensure_default(connection, parts.settings.pace, now)
     else:
@@ -77,32 +81,27 @@ def send_request(parts: Parts, connection: Connection, request: SendRequest, **o
     return enqueue(connection, request, channel_id=channel_id, defaults=defaults, now=now, **options)
 
 
-def _store(connection: Connection, parts: Parts, given: Mapping[str, Any], task_id: str) -> Enqueued:
+def _store(connection: Connection, parts: Parts, given: Mapping[str, Any], task_id: str, now: datetime) -> Enqueued:
     message_id = _as_uuid(given.get("message_id"), task_id)
+
+    def refuse(error: TruetickError, message_id: UUID) -> Enqueued:
+        channel_id = registry.ensure_default(connection, parts.settings.pace, now)
+        return enqueue_unreadable(
+            connection, given, error, channel_id=channel_id, message_id=message_id, now=now, source=Source.API
+        )
+
     try:
-        request = parse_request(dict(given))
-        return send_request(parts, connection, request, message_id=message_id, source=Source.API, keep_refused=True)
-    except Conflict as error:
-        log.warning("conflicting_request", task_id=task_id, advice=error.message)
+        try:
+            request = parse_request(dict(given))
+            return send_request(
+                parts, connection, request, now=now, message_id=message_id, source=Source.API, keep_refused=True
+            )
+        except (InvalidRequest, NotFound) as error:
+            return refuse(error, message_id)
+    except Conflict as conflict:
+        log.warning("conflicting_request", task_id=task_id, advice=conflict.message)
         # The first message keeps its id; this one is kept apart as failed, so that it is not dropped in silence.
-        return _refuse(connection, parts, given, error, uuid5(NAMESPACE_URL, f"truetick:conflict:{task_id}"))
-    except (InvalidRequest, NotFound) as error:
-        return _refuse(connection, parts, given, error, message_id)
-
-
-def _refuse(
-    connection: Connection, parts: Parts, given: Mapping[str, Any], error: TruetickError, message_id: UUID
-) -> Enqueued:
-    now = parts.clock()
-    return enqueue_unreadable(
-        connection,
-        given,
-        error,
-        channel_id=registry.ensure_default(connection, parts.settings.pace, now),
-        message_id=message_id,
-        now=now,
-        source=Source.API,
-    )
+        return refuse(conflict, uuid5(NAMESPACE_URL, f"truetick:conflict:{task_id}"))
 
 
 def _as_uuid(chosen: object, task_id: str) -> UUID:
@@ -110,6 +109,6 @@ def _as_uuid(chosen: object, task_id: str) -> UUID:
     for candidate in (chosen, task_id):
         try:
             return UUID(str(candidate))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return uuid5(NAMESPACE_URL, f"truetick:task:{task_id}")

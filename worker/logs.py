@@ -9,10 +9,29 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from worker.settings import Settings
 
-#: Each task says "received" and "succeeded"; our own events tell more with less.
-_CHATTY = ("celery.worker.strategy", "celery.app.trace", "kombu", "alembic")
+#: Each task says "sent", "received" and "succeeded"; our own events tell more with less.
+_CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "kombu", "alembic")
 #: Its warnings quote response headers, which a server could fill with anything it was sent.
 _QUOTING = "urllib3"
+
+#: Tracebacks without local variables, among which are keys and texts.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+#: Where Celery logs, with its whole body, a task that it cannot take: a CRM's numbers and texts stand in there.
+_TELLTALE = "celery.worker.consumer.consumer"
+
+
+class _WithoutBody(logging.Filter):
+    """Replaces "the full contents of the message body" by what went wrong with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "contents of the message body" in str(record.msg) or "decode message body" in str(record.msg):
+            args = record.args if isinstance(record.args, tuple) else ()
+            errors = (f"{type(arg).__name__}: {arg}" for arg in args if isinstance(arg, Exception))
+            record.msg = "A task in the queue was not understood and is dropped (%s). Is its name or format right?"
+            record.args = (next(errors, "it has no task's form")[:200],)
+            record.exc_info = None
+        return True
 
 
 def _short_logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -34,7 +53,7 @@ def _processors() -> list[Processor]:
 def configure_logging(settings: Settings) -> None:
     """Send every log line of this process to standard error, as text for people or as JSON lines for machines."""
     last: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if settings.log_format == "json"
         else [
             structlog.dev.ConsoleRenderer(
@@ -59,6 +78,9 @@ def configure_logging(settings: Settings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     logging.getLogger(_QUOTING).setLevel(logging.ERROR)
+    logging.getLogger(_TELLTALE).filters[:] = [_WithoutBody()]
+    # Its only lines, at DEBUG, hold each task's arguments.
+    logging.getLogger("celery.pool").setLevel(logging.INFO)
     if settings.log_level != "DEBUG":
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)

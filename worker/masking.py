@@ -1,5 +1,6 @@
 """What Flower, `inspect` and Celery's events may show of a CRM's task: which message, never its text or number."""
 
+import time
 from typing import Any
 
 from celery.worker.request import Request
@@ -27,7 +28,10 @@ def masked_arguments(kwargs: Any) -> dict[str, str]:
 
 
 class MaskedRequest(Request):  # type: ignore[misc]
-    """A task request that shows masked arguments, also when a foreign client described them in full."""
+    """A task request that shows masked arguments, also when a foreign client described them in full.
+
+    It notes when the task was taken: tasks are taken in the order of their queue, but stored by several threads.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -35,6 +39,7 @@ class MaskedRequest(Request):  # type: ignore[misc]
         self._kwargsrepr = repr(masked_arguments(self._kwargs))
         self._request_dict["argsrepr"] = self._argsrepr
         self._request_dict["kwargsrepr"] = self._kwargsrepr
+        self._request_dict["received_monotonic"] = time.monotonic()
 
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 - both answers are the masked one
         shown: dict[str, Any] = super().info(safe=True)

@@ -9,6 +9,7 @@ import tempfile
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -36,7 +37,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",  # Windows editors put a mark before the first letter
         extra="ignore",
         populate_by_name=True,
         env_ignore_empty=True,
@@ -86,8 +87,15 @@ class Settings(BaseSettings):
     def _pace_understood(cls, value: str) -> str:
         try:
             Pace.parse(value)
-        except NotConfigured as error:
-            raise ValueError(error.message) from None
+        except NotConfigured:
+            raise ValueError("write MESSAGES/SECONDS, such as 1/5 or 256/60") from None
+        return value
+
+    @field_validator("database_url_given")
+    @classmethod
+    def _database_known(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and _backend(value.get_secret_value()) not in {"postgresql", "postgres", "sqlite"}:
+            raise ValueError("must begin with postgresql:// or sqlite:///")
         return value
 
     @property
@@ -108,35 +116,42 @@ class Settings(BaseSettings):
         """A SQLAlchemy address; may hold a password, so it is never logged."""
         if self.database_url_given is not None:
             return _with_psycopg(self.database_url_given.get_secret_value())
-        return f"sqlite:///{self.var_dir.absolute() / 'truetick.db'}"
+        return f"sqlite:///{quote(str(self.var_dir.absolute() / 'truetick.db'))}"
 
     @property
     def broker_url(self) -> str:
         """A Celery broker address; may hold a password, so it is never logged."""
         if self.broker_url_given is not None:
             return self.broker_url_given.get_secret_value()
-        return f"redis+socket://{self.broker_socket}?virtual_host=0"
+        return f"redis+socket://{quote(str(self.broker_socket))}?virtual_host=0"
 
     @cached_property
     def broker_socket(self) -> Path:
         """Where the one-machine broker listens: in a folder that only its owner may enter."""
-        wanted = self.var_dir.absolute() / "broker" / "valkey.sock"
-        if len(os.fsencode(wanted)) <= LONGEST_SOCKET_PATH:
-            return wanted
         digest = hashlib.sha256(os.fsencode(self.var_dir.absolute())).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"truetick-{os.getuid()}-{digest}" / "valkey.sock"
+        private = f"truetick-{os.getuid()}-{digest}"
+        folders = (self.var_dir.absolute() / "broker", Path(tempfile.gettempdir()) / private, Path("/tmp") / private)  # noqa: S108 - private by its mode
+        sockets = [folder / "valkey.sock" for folder in folders]
+        return next((path for path in sockets if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH), sockets[-1])
+
+
+def _backend(url: str) -> str:
+    """`postgresql` of `postgresql+driver://…`; empty where there is no scheme."""
+    scheme, separator, _ = url.partition("://")
+    return scheme.partition("+")[0] if separator else ""
 
 
 def _with_psycopg(url: str) -> str:
-    """`postgres://` and bare `postgresql://` mean the same driver, whatever the CRM's own settings spell."""
-    scheme, separator, rest = url.partition("://")
-    return f"postgresql+psycopg{separator}{rest}" if scheme in {"postgres", "postgresql"} else url
+    """Every spelling of PostgreSQL means the one driver that comes along, whatever the CRM's own settings name."""
+    return f"postgresql+psycopg://{url.partition('://')[2]}" if _backend(url).startswith("postgres") else url
 
 
 def read_settings(**overrides: object) -> Settings:
     """Read the environment afresh. Raises NotConfigured naming each bad variable, never its value."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
+    except UnicodeDecodeError:
+        raise NotConfigured("The file .env cannot be read: save it as UTF-8 text.", code="bad_settings") from None
     except ValidationError as error:
         wrong = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors(include_input=False))
         raise NotConfigured(f"Some settings cannot be used. {wrong}.", code="bad_settings") from None

@@ -30,7 +30,8 @@ def sweep(parts: Parts) -> Swept:
     doubted = _doubt(parts)
     expired = _expire(parts)
     now = parts.clock()
-    horizon = now + timedelta(seconds=parts.settings.sweep_interval_s)
+    # Twice the interval, so that no slot is missed when the next sweep comes a little late.
+    horizon = now + timedelta(seconds=2 * parts.settings.sweep_interval_s)
     with snapshot(parts.engine) as connection:
         wake = leases.anything_waiting(connection, now=now, horizon=horizon)
     if doubted or expired:

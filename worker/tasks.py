@@ -1,5 +1,6 @@
 """The Celery tasks: names, arguments and wake-ups. What they do stands in the stories they call."""
 
+import time
 from typing import Any
 
 import structlog
@@ -27,10 +28,14 @@ def wake_drain() -> None:
 
 
 @app.task(name="truetick.send_message", bind=True, acks_late=True, reject_on_worker_lost=True, Request=MaskedRequest)
-def send_message(self: Any, **request: Any) -> str:
+def send_message(self: Any, /, *positional: Any, **request: Any) -> str:
     """Enqueue a WhatsApp message; the keyword arguments are the request. Returns the message id."""
+    if positional:
+        # Nobody can tell what they mean. As a field that does not exist, they make the message fail with a reason.
+        request["positional_arguments"] = len(positional)
     try:
-        enqueued = intake.take_in(parts(), request, task_id=self.request.id)
+        waited_s = time.monotonic() - self.request.received_monotonic
+        enqueued = intake.take_in(parts(), request, task_id=self.request.id, waited_s=waited_s)
     except intake.DatabaseStillAway:
         raise Reject("the database is away", requeue=True) from None
     if intake.needs_wake(parts(), enqueued):

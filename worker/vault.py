@@ -1,7 +1,9 @@
 """Encrypts channel keys at rest and hands them out, unprintable, to whoever calls WaSender."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
@@ -68,10 +70,13 @@ class Vault:
 
 
 def _create_once(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    """The file appears with its whole key or not at all, and the first of several who make it wins."""
+    if path.exists():
         return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(Fernet.generate_key())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-") as fresh:  # readable by its owner only
+        fresh.write(Fernet.generate_key())
+        fresh.flush()
+        os.fsync(fresh.fileno())
+        with suppress(FileExistsError):
+            os.link(fresh.name, path)

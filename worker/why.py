@@ -117,6 +117,8 @@ def _last_attempt(attempt: dict[str, Any], message: MessageView) -> str:
 
 
 def _channel_sentence(channel: ChannelStanding, now: datetime) -> str:
+    if channel.state is ChannelState.PAUSED:
+        return f"Channel {channel.name} has been paused for {lasting(now - channel.since)}."
     asked = (
         f"WaSender last answered about it {lasting(now - channel.checked_at)} ago"
         if channel.checked_at

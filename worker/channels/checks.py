@@ -17,7 +17,7 @@ def take_due_checks(connection: Connection, *, now: datetime, again_at: datetime
         .where(Channel.check_due_at <= now, Channel.state != ChannelState.PAUSED)
         .order_by(Channel.check_due_at)
         .limit(most)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     ).all()
     if rows:
         connection.execute(

@@ -29,6 +29,8 @@ def _due(priority: int) -> Any:
             Message.state == literal_column("'queued'"),
             Message.priority == literal_column(str(priority)),
             Message.due_at <= bindparam("now"),
+            # What cannot be claimed any more would have runs lease and give back the channel in circles.
+            or_(Message.expires_at.is_(None), Message.expires_at > bindparam("now")),
         )
         .correlate(Channel)
     )
@@ -42,12 +44,13 @@ _waiting = (
     or_(_due(0), _due(1)),
 )
 
+#: `key_share`: whoever stores a message for a channel (a foreign key) does not wait for a run, nor hide it from one.
 _PICK = (
     select(Channel.__table__)
     .where(*_waiting)
     .order_by(Channel.next_slot_at)
     .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, key_share=True)
 )
 _ANY_WAITING = select(Channel.id).where(*_waiting).limit(1)
 _TAKE = (

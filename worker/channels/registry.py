@@ -29,21 +29,22 @@ class NewChannel:
 
 
 def ensure_default(connection: Connection, pace: Pace, now: datetime) -> int:
-    """The id of the channel that the environment describes; made on first use, its pace as the environment says."""
-    kept = connection.execute(
-        select(Channel.id, Channel.pace_messages, Channel.pace_seconds).where(Channel.name == DEFAULT_CHANNEL)
-    ).one_or_none()
-    if kept is None:
-        _insert(connection, NewChannel(name=DEFAULT_CHANNEL, pace=pace), now)
-        return channel_id(connection, DEFAULT_CHANNEL)
-    if (kept.pace_messages, kept.pace_seconds) != (pace.messages, pace.seconds):
-        connection.execute(
-            update(Channel)
-            .where(Channel.id == kept.id)
-            .values(pace_messages=pace.messages, pace_seconds=pace.seconds)
-        )
-    found: int = kept.id
-    return found
+    """The id of the channel that the environment describes; made with `pace` on first use."""
+    kept = connection.execute(select(Channel.id).where(Channel.name == DEFAULT_CHANNEL)).scalar_one_or_none()
+    if kept is not None:
+        return kept
+    _insert(connection, NewChannel(name=DEFAULT_CHANNEL, pace=pace), now)
+    return channel_id(connection, DEFAULT_CHANNEL)
+
+
+def follow_environment(connection: Connection, pace: Pace, now: datetime) -> None:
+    """Keep the default channel as the workers' environment says. Only workers know; a shell's settings may differ."""
+    default = ensure_default(connection, pace, now)
+    connection.execute(
+        update(Channel)
+        .where(Channel.id == default, (Channel.pace_messages != pace.messages) | (Channel.pace_seconds != pace.seconds))
+        .values(pace_messages=pace.messages, pace_seconds=pace.seconds)
+    )
 
 
 def add(connection: Connection, channel: NewChannel, now: datetime) -> int:

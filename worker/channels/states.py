@@ -18,7 +18,9 @@ def apply_report(
 ) -> ChannelVerdict | None:
     """Let WaSender's answer to "are you connected?" move the channel. Returns the new state if it is news."""
     kept = connection.execute(
-        select(Channel.state, Channel.reason, Channel.since).where(Channel.id == channel_id).with_for_update()
+        select(Channel.state, Channel.reason, Channel.since)
+        .where(Channel.id == channel_id)
+        .with_for_update(key_share=True)
     ).one()
     if report.connection is not Connectivity.UNVERIFIED:
         connection.execute(update(Channel).where(Channel.id == channel_id).values(checked_at=now))
@@ -30,7 +32,9 @@ def apply_report(
 
 def block(connection: Connection, channel_id: int, reason: str, *, now: datetime) -> None:
     """Stop a channel whose send was refused for a reason that a person has to mend."""
-    kept = connection.execute(select(Channel.state).where(Channel.id == channel_id).with_for_update()).scalar_one()
+    kept = connection.execute(
+        select(Channel.state).where(Channel.id == channel_id).with_for_update(key_share=True)
+    ).scalar_one()
     if kept is ChannelState.UP:
         verdict = ChannelVerdict(ChannelState.BLOCKED, reason)
         _write(connection, channel_id, kept, verdict, now=now, source=Source.WORKER)
@@ -38,7 +42,9 @@ def block(connection: Connection, channel_id: int, reason: str, *, now: datetime
 
 def pause(connection: Connection, channel_id: int, *, now: datetime) -> None:
     """Stop a channel because a person says so; harmless when it is paused already."""
-    kept = connection.execute(select(Channel.state).where(Channel.id == channel_id).with_for_update()).scalar_one()
+    kept = connection.execute(
+        select(Channel.state).where(Channel.id == channel_id).with_for_update(key_share=True)
+    ).scalar_one()
     if kept is not ChannelState.PAUSED:
         verdict = ChannelVerdict(ChannelState.PAUSED, "by a person")
         _write(connection, channel_id, kept, verdict, now=now, source=Source.OPERATOR)
@@ -47,7 +53,7 @@ def pause(connection: Connection, channel_id: int, *, now: datetime) -> None:
 def resume(connection: Connection, channel_id: int, *, now: datetime) -> None:
     """Let a paused or blocked channel be checked again. Raises Conflict where nobody stopped it."""
     kept = connection.execute(
-        select(Channel.name, Channel.state).where(Channel.id == channel_id).with_for_update()
+        select(Channel.name, Channel.state).where(Channel.id == channel_id).with_for_update(key_share=True)
     ).one()
     if kept.state not in {ChannelState.PAUSED, ChannelState.BLOCKED}:
         raise Conflict(f"Channel {kept.name} is {kept.state}; only a paused or blocked one can be resumed.")

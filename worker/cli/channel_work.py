@@ -93,8 +93,8 @@ def _answer(parts: Parts, name: str, said: str, *, as_json: bool, check: bool = 
 
 def _show(found: Sequence[ChannelStanding], now: datetime) -> None:
     if not found:
-        display.say("There is no channel yet. Set WASENDER_API_KEY and run `truetick up`, or add one: ")
-        display.say("truetick channels add NAME")
+        display.say("There is no channel yet. Set WASENDER_API_KEY and run: truetick up")
+        display.say("Or add one: truetick channels add NAME")
         return
     display.table(
         ["channel", "state", "since", "checked", ">pending", ">unacked", ">in doubt", "pace"],

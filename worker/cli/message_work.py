@@ -11,6 +11,7 @@ from worker.cli import display
 from worker.cli.why_page import show_why
 from worker.cli.workplace import Workers, look_for_workers, wake_drain, workplace
 from worker.database import snapshot, transaction
+from worker.domain.channel_state import ChannelState
 from worker.domain.errors import InvalidNumber
 from worker.domain.message_request import parse_request
 from worker.domain.phone import normalise_recipient
@@ -91,7 +92,8 @@ def _advice(explained: Explanation, workers: Workers) -> list[str]:
         return [explained.action] if explained.action else []
     problem = "No worker answers." if workers is Workers.SILENT else "The broker cannot be reached."
     start = "The message is kept and goes out once a worker runs: truetick up (or celery -A worker worker)."
-    known = [explained.action] if explained.action and explained.channel.verified else []
+    stopped = explained.channel.state not in {ChannelState.UP, ChannelState.UNKNOWN}
+    known = [explained.action] if explained.action and stopped else []
     return [f"{problem} {start}", *known]
 
 

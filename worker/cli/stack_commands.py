@@ -58,7 +58,7 @@ def demo() -> None:
 
 
 def web(host: WebHost = "127.0.0.1", port: WebPort = 5000) -> None:
-    """Run the web server alone: HTTP API, webhooks, dashboard.
+    """Run the web server alone: the HTTP API.
 
     Without TRUETICK_API_KEYS a key is made once and kept in the var folder, in the file `api-key`.
 

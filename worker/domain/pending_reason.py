@@ -59,7 +59,7 @@ def pending_reason(
     if channel.state is not ChannelState.UP:
         code, sentence = _CHANNEL_CODES[channel.state]
         if not sentence.endswith("."):
-            sentence = f"{sentence} ({channel.reason})."
+            sentence = f"{sentence} ({channel.reason})." if channel.reason else f"{sentence}."
         return PendingReason(code, sentence, remedy(channel.state, channel.reason, channel.name))
     if channel.failures:
         return PendingReason("retrying", "WaSender is not answering well; sending goes on after a pause.")

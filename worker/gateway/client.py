@@ -55,11 +55,23 @@ class GatewayClient:
     ) -> None:
         self.base_url = api_url(base_url)
         self._adapter = GatewayAdapter(self.base_url, pool_size=pool_size, ca_file=ca_file)
+        self._connect_timeout_s = connect_timeout_s
         self._timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
         self._now = now
 
     def __repr__(self) -> str:
         return f"GatewayClient({self.base_url!r})"
+
+    def connect(self) -> Outcome | None:
+        """Have a connection ready, which may take seconds, so that the send that follows is written at once.
+
+        Returns what came of the send if none can be had, else None.
+        """
+        try:
+            self._adapter.connect(self._connect_timeout_s)
+        except NeverConnected as error:
+            return Outcome(cause=Cause.UNREACHABLE, detail=_why_unconnected(error))
+        return None
 
     def send(self, api_key: str, recipient: str, content: Mapping[str, object]) -> Outcome:
         """Hand one message to WaSender: one POST, one outcome.

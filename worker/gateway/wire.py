@@ -146,6 +146,16 @@ class GatewayAdapter(HTTPAdapter):
         response.raw = answer
         return response
 
+    def connect(self, timeout_s: float | None) -> None:
+        """Have a connection ready, so that the next request is written at once. Raises `NeverConnected`."""
+        connection = self._pool._get_conn()
+        try:
+            if connection.is_closed:
+                connection.timeout = timeout_s
+                connection.connect()
+        finally:
+            self._pool._put_conn(connection)
+
     def close(self) -> None:
         """Close the idle connections; one in use is closed when its request ends. Later requests connect anew."""
         super().close()

@@ -85,7 +85,7 @@ def _head(priority: int) -> Any:
 _HEADS = (
     select(Channel.id, Channel.state, func.coalesce(_head(0), _head(1)).label("seq"))
     .where(Channel.id.in_(bindparam("ids", expanding=True)), Channel.lease_token == bindparam("token"))
-    .with_for_update(of=Channel)
+    .with_for_update(of=Channel, key_share=True)
 )
 _CLAIM = (
     update(Message)

@@ -153,7 +153,10 @@ def _find(connection: Connection, row: dict[str, Any]) -> Enqueued | None:
 
 
 def _kept(value: object) -> str:
-    return _storable(str(value))[:LONGEST_KEPT_RECIPIENT]
+    try:
+        return _storable(str(value))[:LONGEST_KEPT_RECIPIENT]
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+        return f"({type(value).__name__})"
 
 
 def _storable(text: str) -> str:

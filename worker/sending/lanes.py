@@ -32,8 +32,8 @@ MOST_BACKOFF_S = 30.0
 THROTTLED_S = 5.0
 #: A lane that had nothing to claim while something is in flight is asked again after this.
 ASK_AGAIN = timedelta(milliseconds=250)
-#: A claimed message that waits for a free sender thread is looked at again after this.
-NOT_STARTED_YET = timedelta(milliseconds=10)
+#: A claimed message that waits for a free sender thread or a connection is looked at again after this.
+NOT_STARTED_YET = timedelta(milliseconds=20)
 
 _CONFIRMS_DOWN = frozenset({Connectivity.NOT_CONNECTED, Connectivity.REFUSED})
 
@@ -157,6 +157,9 @@ class Lanes:
         """No more claims in this run."""
         for lane in self:
             lane.closing = True
+
+    def channel_ids(self) -> set[int]:
+        return set(self._lanes)
 
     def in_flight(self) -> list[int]:
         """The messages (seq) that are with the senders."""

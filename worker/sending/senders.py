@@ -90,6 +90,9 @@ class Senders:
         self._done.put(job)
 
     def _attempt(self, job: Job) -> Outcome:
+        # What takes its time before the request can be written must not pass for the start of the POST.
+        if unreachable := self._gateway.connect():
+            return unreachable
         now = self._clock()
         if now >= job.begin_before:
             return Outcome(cause=Cause.NOT_STARTED)

@@ -1,0 +1,128 @@
+"""The shapes of the API's answers, for its description and for the tests that hold the answers against them."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["pending", "sent", "delivered", "read", "failed", "expired", "cancelled"]
+State = Literal[
+    "queued", "sending", "accepted", "in_doubt", "sent", "delivered", "read", "failed", "expired", "cancelled"
+]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class MessageError(_Shape):
+    code: str
+    message: str
+
+
+class Message(_Shape):
+    """`status` is what a CRM needs; `state` and `pending_reason` say more about a pending one."""
+
+    id: UUID
+    status: Status
+    state: State
+    pending_reason: str | None
+    to: str
+    recipient: str | None
+    whatsapp_jid: str | None
+    channel: str
+    kind: str
+    priority: Literal["transactional", "bulk"]
+    attempts: int
+    gateway_msg_id: int | None
+    error: MessageError | None
+    send_after: datetime
+    expires_at: datetime | None
+    created_at: datetime
+    accepted_at: datetime | None
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    read_at: datetime | None
+    crm_ref: str | None
+    metadata: dict[str, Any] | None
+
+
+class Attempt(_Shape):
+    """One POST to WaSender, with what it proved."""
+
+    number: int
+    started_at: datetime | None
+    finished_at: datetime
+    outcome: Literal["accepted", "not_sent", "rejected", "unknown"]
+    cause: str
+    http_status: int | None
+    gateway_msg_id: int | None
+    detail: str
+
+
+class Event(_Shape):
+    """One change of state, with who learnt of it and what proves it."""
+
+    at: datetime
+    source: str
+    before: State | None
+    after: State
+    reason: str
+    evidence: dict[str, Any] | None
+
+
+class MessageWithHistory(Message):
+    attempt_log: list[Attempt]
+    events: list[Event]
+
+
+class Channel(_Shape):
+    """`verified` is false when WaSender has not confirmed the state lately; `action` is what a person should do."""
+
+    name: str
+    state: Literal["unknown", "up", "down", "mute", "blocked", "paused"]
+    reason: str
+    since: datetime
+    checked_at: datetime | None
+    verified: bool
+    pending: int
+    unacked: int
+    in_doubt: int
+    pace: str
+    action: str | None
+
+
+class WhatsappStatus(_Shape):
+    """All channels and their sums; `all_up` counts the channels that have a key."""
+
+    channels: list[Channel]
+    all_up: bool
+    pending: int
+    unacked: int
+    in_doubt: int
+
+
+class Alive(_Shape):
+    status: Literal["alive"]
+
+
+class Check(_Shape):
+    name: Literal["database", "broker"]
+    ok: bool
+    detail: str
+
+
+class Ready(_Shape):
+    status: Literal["ready"]
+    checks: list[Check]
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). `code` is stable; `detail` is for people."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    detail: str
+    code: str

@@ -1,0 +1,114 @@
+"""`truetick status` and `truetick channels` in an operator's hands."""
+
+from collections.abc import Callable
+
+import pytest
+
+from crm_bridge.web import answers
+from tests.cli.conftest import Said
+from tests.conftest import API_KEY
+from wasender_sandbox.control import Sandbox
+from worker import health
+from worker.channels import registry
+from worker.database import snapshot
+from worker.parts import Parts
+
+Truetick = Callable[..., Said]
+
+
+@pytest.fixture
+def parts_here(sqlite_url: str, build: Callable[..., Parts], sandbox: Sandbox) -> Parts:
+    sandbox.create_channel("default", api_key=API_KEY)
+    return build(sqlite_url)
+
+
+def test_status_is_0_when_all_channels_are_up(on: Truetick, parts_here: Parts) -> None:
+    health.check_channels(parts_here)
+
+    told, as_json = on("status"), on("status", "--json")
+
+    assert (told.code, as_json.code) == (0, 0)
+    assert "All channels are up." in told.out
+    assert answers.WhatsappStatus.model_validate(as_json.json).all_up
+
+
+def test_status_is_1_and_says_what_to_do_when_a_channel_is_down(
+    on: Truetick, parts_here: Parts, sandbox: Sandbox
+) -> None:
+    sandbox.set_status("default", "logged_out")
+    health.check_channels(parts_here)
+
+    said = on("status")
+
+    assert said.code == 1
+    assert "down (logged_out)" in said.out
+    assert "Link it again by QR code" in said.out
+
+
+def test_status_is_1_when_there_is_no_channel_or_nobody_checked(on: Truetick) -> None:
+    assert on("status").code == 1
+
+    on("send", "7033009600", "Hello")
+
+    said = on("status")
+    assert said.code == 1
+    assert "Start a worker" in said.out
+
+
+@pytest.mark.parametrize(
+    ("options", "extra"),
+    [
+        (["--api-key", "a-secret-key"], {}),
+        ([], {"TRUETICK_CHANNEL_API_KEY": "a-secret-key"}),
+        (["--api-key", "-"], {"stdin": "a-secret-key\n"}),
+    ],
+)
+def test_a_channel_is_added_with_its_key_encrypted(
+    on: Truetick, parts_here: Parts, options: list[str], extra: dict[str, str]
+) -> None:
+    said = on("channels", "add", "sales", "--pace", "256/60", *options, **extra)
+
+    assert said.code == 0, said.err
+    assert "a-secret-key" not in said.out + said.err
+    with snapshot(parts_here.engine) as connection:
+        (row,) = registry.all_channels(connection)
+    assert (row.name, row.pace_messages, row.pace_seconds) == ("sales", 256, 60)
+    assert "a-secret-key" not in row.api_key_encrypted
+    assert parts_here.vault.open(row.api_key_encrypted).get_secret_value() == "a-secret-key"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["add", "sales"], 2, "TRUETICK_CHANNEL_API_KEY"),
+        (["add", "sales", "--api-key", "two words"], 1, "has spaces"),
+        (["add", "sales", "--api-key", " "], 1, "is empty"),
+        (["add", "Sales!", "--api-key", "k"], 1, "cannot be a channel's name"),
+        (["add", "sales", "--api-key", "k", "--pace", "fast"], 1, "MESSAGES/SECONDS"),
+        (["pause", "nowhere"], 1, "no channel named 'nowhere'"),
+        (["fly"], 2, "No such command"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(on: Truetick, arguments: list[str], code: int, said: str) -> None:
+    answer = on("channels", *arguments)
+
+    assert (answer.code, answer.out) == (code, "")
+    assert said in " ".join(answer.err.replace("│", " ").split())
+    assert "two words" not in answer.err
+
+
+def test_a_channel_is_added_once_paused_and_resumed(on: Truetick) -> None:
+    added = on("channels", "add", "sales", "--api-key", "k", "--json")
+    again = on("channels", "add", "sales", "--api-key", "k")
+    paused = on("channels", "pause", "sales", "--json")
+    resumed = on("channels", "resume", "sales")
+    refused = on("channels", "resume", "sales")
+
+    assert (added.json["state"], paused.json["state"]) == ("unknown", "paused")
+    assert "truetick channels resume sales" in paused.json["action"]
+    assert again.code == 1
+    assert "already" in again.err
+    assert resumed.code == 0
+    assert "No worker answers" in resumed.out
+    assert refused.code == 1
+    assert "only a paused or blocked one" in refused.err

@@ -1,0 +1,134 @@
+"""`truetick send`, `messages` and `why` in an operator's hands."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from tests.cli.conftest import Said
+from wasender_sandbox.control import Sandbox
+from worker import health
+from worker.parts import Parts
+
+Truetick = Callable[..., Said]
+
+
+def test_a_sent_message_is_kept_and_says_what_it_waits_for(on: Truetick) -> None:
+    said = on("send", "+91 70330 09600", "Hello")
+
+    assert said.code == 0
+    assert "to +917033009600 is pending" in said.out
+    assert "The broker cannot be reached." in said.out
+    assert "truetick up" in said.out
+    assert said.err == ""
+
+
+def test_json_is_the_only_thing_on_standard_output(on: Truetick) -> None:
+    sent = on("send", "7033009600", "Hello", "--crm-ref", "4711", "--json").json
+
+    listed = on("messages", "--to", "+91 70330-09600", "--json").json["messages"]
+    explained = on("why", sent["id"], "--json").json
+
+    assert [message["id"] for message in listed] == [sent["id"]]
+    assert explained["message"]["crm_ref"] == "4711"
+    assert explained["whose_turn"] == "person"
+    assert [event["after"] for event in explained["events"]] == ["queued"]
+
+
+def test_the_same_idempotency_key_adds_nothing(on: Truetick) -> None:
+    first = on("send", "7033009600", "Hello", "--idempotency-key", "once")
+    second = on("send", "7033009600", "Hello", "--idempotency-key", "once")
+    third = on("send", "7033009600", "Another", "--idempotency-key", "once")
+
+    assert (first.code, second.code, third.code) == (0, 0, 1)
+    assert "It was there already" in " ".join(second.out.split())
+    assert "Use a new key" in third.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["send", "12", "Hello"], 1, "too few digits"),
+        (["send", "7033009600"], 1, "needs a text"),
+        (["send", "7033009600", "Hello", "--channel", "nowhere"], 1, "no channel named 'nowhere'"),
+        (["send", "7033009600", "Hello", "--send-after", "tomorrow"], 1, "send_after"),
+        (["send", "7033009600", "Hello", "--priority", "urgent"], 2, "bulk"),
+        (["why", "17"], 2, "UUID"),
+        (["why", str(uuid4())], 1, "There is no message"),
+        (["messages", "--status", "lost"], 2, "in_doubt"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(on: Truetick, arguments: list[str], code: int, said: str) -> None:
+    answer = on(*arguments)
+
+    assert (answer.code, answer.out) == (code, "")
+    assert said in " ".join(answer.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_list_fits_the_terminal_and_shows_ids_whole(on: Truetick, columns: int) -> None:
+    message = on("send", "7033009600", "Hello", "--crm-ref", "[bold]\x1b[31m4711", "--json").json
+
+    listed = on("messages", columns=columns)
+
+    assert message["id"] in listed.out
+    assert "+917033009600" in listed.out
+    assert all(len(line) <= columns for line in listed.out.splitlines())
+    assert "\x1b" not in listed.out
+
+
+def test_why_names_the_channel_the_queue_and_what_to_do(
+    on: Truetick, sqlite_url: str, build: Callable[..., Parts], sandbox: Sandbox
+) -> None:
+    parts = build(sqlite_url, TRUETICK_PACE="1/5")
+    sandbox.create_channel("default", api_key=parts.settings.gateway_api_key.get_secret_value())
+    sandbox.set_status("default", "need_scan")
+    health.check_channels(parts)
+    on("send", "7033009600", "First")
+    message = on("send", "7033009601", "Second", "--json").json
+
+    said = on("why", message["id"])
+
+    told = " ".join(said.out.split())
+    assert "not connected (need_scan)" in told
+    assert "Channel default has been down (need_scan)" in told
+    assert "One message goes out before it" in told
+    assert "What to do Scan the QR code" in told
+    assert "Whose turn yours" in told
+
+
+def test_without_a_database_the_way_to_get_one_is_told(truetick: Truetick) -> None:
+    said = truetick("messages")
+
+    assert (said.code, said.out) == (1, "")
+    assert "truetick db upgrade" in said.err
+    assert "truetick up" in said.err
+
+
+def test_a_database_without_tables_says_the_same(
+    truetick: Truetick, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    empty = tmp_path_factory.mktemp("empty") / "empty.db"
+    empty.touch()
+
+    said = truetick("status", DATABASE_URL=f"sqlite:///{empty}")
+
+    assert said.code == 1
+    assert "no tables" in said.err
+    assert "truetick db upgrade" in said.err
+
+
+def test_a_database_that_is_away_is_named_without_its_password(truetick: Truetick) -> None:
+    said = truetick("status", DATABASE_URL="postgresql://me:secret@127.0.0.1:9/crm")
+
+    assert said.code == 1
+    assert "127.0.0.1:9/crm" in said.err
+    assert "secret" not in said.err
+
+
+@pytest.mark.parametrize("command", ["send", "messages", "why", "status", "channels", "channels add"])
+def test_every_command_explains_itself_with_an_example(truetick: Truetick, command: str) -> None:
+    said = truetick(*command.split(), "--help")
+
+    assert said.code == 0
+    assert f"Example: truetick {command}" in " ".join(said.out.split())
