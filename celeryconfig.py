@@ -39,7 +39,9 @@ task_ignore_result = True
 task_acks_late = False
 worker_prefetch_multiplier = 1
 worker_pool = "threads"
-worker_concurrency = 8
+# Runs that await the answers of a gateway that hangs keep a thread each, for half a minute at the most: a new one
+# every five seconds. The rest is for everything else.
+worker_concurrency = 16
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_disable_rate_limits = True
 worker_hijack_root_logger = False

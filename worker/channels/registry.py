@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, or_, select, update
 
 from worker.database import insert_unless_there
 from worker.domain.channel_state import ChannelState
@@ -40,9 +40,10 @@ def ensure_default(connection: Connection, pace: Pace, now: datetime) -> int:
 def follow_environment(connection: Connection, pace: Pace, now: datetime) -> None:
     """Keep the default channel as the workers' environment says. Only workers know; a shell's settings may differ."""
     default = ensure_default(connection, pace, now)
+    differs = or_(Channel.pace_messages != pace.messages, Channel.pace_seconds != pace.seconds)
     connection.execute(
         update(Channel)
-        .where(Channel.id == default, (Channel.pace_messages != pace.messages) | (Channel.pace_seconds != pace.seconds))
+        .where(Channel.id == default, differs)
         .values(pace_messages=pace.messages, pace_seconds=pace.seconds)
     )
 
