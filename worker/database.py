@@ -18,6 +18,17 @@ from sqlalchemy.orm import DeclarativeBase
 #: all hang on one that is stuck: the work is worth trying again.
 DatabaseAway = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
+_POSTGRES_OPTIONS = {
+    "connect_timeout": 5,
+    "options": "-c timezone=UTC",
+    # No prepared names, so that a pooler in transaction mode works too.
+    "prepare_threshold": None,
+    # A server that vanishes without a word is noticed within half a minute.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 _SNAPSHOT = "truetick_snapshot"
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 
@@ -37,10 +48,7 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
         pool_pre_ping=True,
         pool_timeout=10,
         hide_parameters=True,  # errors are logged; texts and numbers are not
-        # Statements keep their plan but not a prepared name, so a pooler in transaction mode works too.
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC", "prepare_threshold": None}
-        if address.get_backend_name() == "postgresql"
-        else {},
+        connect_args=_POSTGRES_OPTIONS if address.get_backend_name() == "postgresql" else {},
     )
     # Many rows go out as one INSERT, which costs a fraction of one statement a row.
     engine.dialect.use_insertmanyvalues_wo_returning = True
@@ -52,7 +60,7 @@ def _open_sqlite(url: str, path: str | None) -> Engine:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
 
-    _SQLITE_WRITERS[engine] = threading.Lock()
+    _SQLITE_WRITERS[engine] = threading.RLock()
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
@@ -72,7 +80,7 @@ def _open_sqlite(url: str, path: str | None) -> Engine:
 
 #: SQLite has one write lock and wakes those who wait for it by polling, up to 100 ms late. The threads of a process
 #: line up here instead, so that only processes poll.
-_SQLITE_WRITERS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_SQLITE_WRITERS: WeakKeyDictionary[Engine, threading.RLock] = WeakKeyDictionary()
 
 
 @contextmanager

@@ -216,7 +216,7 @@ class DrainRun:
     def _post(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             lane: Lane = self._lanes[claim.channel_id]
-            job = Job(claim=claim, api_key=lane.api_key, begin_before=lane.lease_until)
+            job = Job(claim=claim, api_key=lane.api_key, not_before=lane.slot, begin_before=lane.lease_until)
             lane.in_flight.append(job)
             self._senders.post(job)
 

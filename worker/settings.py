@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_file_encoding="utf-8-sig",  # Windows editors put a mark before the first letter
+        env_file_encoding="utf-8",
         extra="ignore",
         populate_by_name=True,
         env_ignore_empty=True,

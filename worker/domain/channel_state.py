@@ -45,6 +45,8 @@ def state_after_report(
     """What WaSender's answer to "are you connected?" makes of a channel; None where it brings no news."""
     if state is C.PAUSED or report.connection is Connection.UNVERIFIED:
         return None
+    if report.connection is Connection.CONNECTED and state is C.MUTE:
+        return None  # it said so all along; only a tick speaks for it
     if report.connection is Connection.CONNECTED:
         stands = state is C.BLOCKED and reason not in _DISPROVED_BY_STATUS and now - since < BLOCK_RETRY_AFTER
         after = ChannelVerdict(C.BLOCKED, reason) if stands else ChannelVerdict(C.UP, report.word)

@@ -46,6 +46,10 @@ def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: 
     The next slot moves behind the last moment at which the lost worker could have begun a POST, so the pace holds
     although nobody knows when it did.
     """
+    # Channels before their messages, as a run that takes a channel over locks them; the other way round deadlocks.
+    connection.execute(
+        select(Channel.id).where(Channel.id.in_(channel_ids)).order_by(Channel.id).with_for_update(key_share=True)
+    )
     left = connection.execute(
         select(
             Message.seq,
@@ -60,7 +64,7 @@ def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: 
         .join(Channel, Channel.id == Message.channel_id)
         .where(Message.channel_id.in_(channel_ids), _abandoned(now))
         .order_by(Message.seq)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).all()
     if not left:
         return 0

@@ -139,12 +139,13 @@ def _find(connection: Connection, row: dict[str, Any]) -> Enqueued | None:
     same = [Message.id == row["id"]]
     if row.get("idempotency_key"):
         same.append(Message.idempotency_key == row["idempotency_key"])
-    found = connection.execute(
-        select(Message.id, Message.channel_id, Message.fingerprint, Message.state).where(or_(*same)).limit(1)
-    ).one_or_none()
-    if found is None:
+    known = connection.execute(
+        select(Message.id, Message.channel_id, Message.fingerprint, Message.state).where(or_(*same)).limit(2)
+    ).all()
+    if not known:
         return None
-    if found.fingerprint != row["fingerprint"]:
+    found = known[0]
+    if len(known) > 1 or found.fingerprint != row["fingerprint"]:
         raise Conflict(
             f"Message {found.id} was enqueued before under the same id or idempotency key, with another content. "
             "Use a new key for a new message.",

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
+from worker.domain.message_status import MessageState, check_transition
 from worker.models import Event
 
 _INSERT = insert(Event)
@@ -36,7 +37,11 @@ def event(
     message_seq: int | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One transition, ready for `record`."""
+    """One transition, ready for `record`. Raises IllegalTransition for a move that a message must not make, so that
+    the transaction which made it is undone.
+    """
+    if message_seq is not None and before is not None:
+        check_transition(MessageState(before), MessageState(after))
     return {
         "message_seq": message_seq,
         "channel_id": channel_id,

@@ -32,8 +32,10 @@ MOST_BACKOFF_S = 30.0
 THROTTLED_S = 5.0
 #: A lane that had nothing to claim while something is in flight is asked again after this.
 ASK_AGAIN = timedelta(milliseconds=250)
+#: A message is claimed this much before its slot, so that its commit costs the channel no time.
+LEAD = timedelta(milliseconds=20)
 #: A claimed message that waits for a free sender thread or a connection is looked at again after this.
-NOT_STARTED_YET = timedelta(milliseconds=20)
+NOT_STARTED_YET = timedelta(milliseconds=2)
 
 _CONFIRMS_DOWN = frozenset({Connectivity.NOT_CONNECTED, Connectivity.REFUSED})
 
@@ -59,6 +61,8 @@ class Lane:
     api_key: SecretStr = field(repr=False)
     pace: Pace
     next_slot_at: datetime
+    #: The slot of the message that was claimed last.
+    slot: datetime
     failures: int
     lease_until: datetime
     in_flight: list[Job] = field(default_factory=list)
@@ -76,10 +80,11 @@ class Lane:
         if self.closing or len(self.in_flight) >= MOST_IN_FLIGHT:
             return None
         if self.in_flight and self.in_flight[-1].started_at is None and self.in_flight[-1].finished is None:
-            # The slot after a message counts from the moment its POST began.
-            return now + NOT_STARTED_YET
+            # The slot after a message counts from the moment its POST began. The longer that takes, the rarer a look.
+            slot = self.in_flight[-1].not_before
+            return max(now, slot) + max(NOT_STARTED_YET, now - slot)
         self._count_last_start()
-        return max(self.next_slot_at, self.ask_again_at or self.next_slot_at)
+        return max(self.next_slot_at - LEAD, self.ask_again_at or self.next_slot_at - LEAD)
 
     def _count_last_start(self) -> None:
         started = self.in_flight[-1].started_at if self.in_flight else None
@@ -88,7 +93,8 @@ class Lane:
 
     def reserve(self, now: datetime) -> None:
         """Use up the slot for a message that is being claimed."""
-        self.next_slot_at = self.pace.slot_after(now, self.next_slot_at)
+        self.slot = max(now, self.next_slot_at)
+        self.next_slot_at = self.pace.slot_after(self.slot)
         self.ask_again_at = None
         self.changed = True
 
@@ -148,6 +154,7 @@ class Lanes:
             api_key=api_key,
             pace=Pace(row.pace_messages, row.pace_seconds),
             next_slot_at=row.next_slot_at,
+            slot=row.next_slot_at,
             failures=row.failures,
             lease_until=lease_until,
             in_flight=known.in_flight if known else [],

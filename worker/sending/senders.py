@@ -1,6 +1,7 @@
 """A small pool of threads that POST claimed messages and bring back what each attempt proved."""
 
 import queue
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,8 @@ class Job:
 
     claim: Claim
     api_key: SecretStr = field(repr=False)
+    #: The slot: the POST may not begin before it.
+    not_before: datetime
     #: A POST that could not begin before this is given up: from then on the channel may belong to another run.
     begin_before: datetime
     started_at: datetime | None = None
@@ -93,6 +96,8 @@ class Senders:
         # What takes its time before the request can be written must not pass for the start of the POST.
         if unreachable := self._gateway.connect():
             return unreachable
+        while (early_s := (job.not_before - self._clock()).total_seconds()) > 0:
+            time.sleep(early_s)
         now = self._clock()
         if now >= job.begin_before:
             return Outcome(cause=Cause.NOT_STARTED)

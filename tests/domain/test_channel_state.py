@@ -1,0 +1,126 @@
+"""Channel states: what moves them, what does not, and that every trouble comes with advice."""
+
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.outbox.desk import NOON
+from worker.domain.channel_state import BLOCK_RETRY_AFTER, ChannelState, ChannelVerdict, remedy, state_after_report
+from worker.domain.evidence import Connection, ConnectionReport
+from worker.domain.message_status import PENDING_STATES, MessageState
+from worker.domain.outcomes import OUTCOME_RULES, Cause, ChannelEffect, OutcomeKind
+from worker.domain.pending_reason import ChannelView, pending_reason
+
+C = ChannelState
+WORDS = ["", "connected", "need_scan", "logged_out", "expired", "connecting", "disconnected", "need_passkey", "odd"]
+WORDS += [*Cause, "no_api_key", "no_secret_key", "wrong_secret_key"]
+reports = st.builds(ConnectionReport, connection=st.sampled_from(Connection), word=st.sampled_from(WORDS))
+
+
+def after(
+    state: ChannelState, reason: str, report: ConnectionReport, *, lasted: timedelta = timedelta(days=1)
+) -> ChannelVerdict | None:
+    return state_after_report(state, reason, NOON - lasted, report, NOON)
+
+
+@given(state=st.sampled_from(C), reason=st.sampled_from(WORDS), word=st.sampled_from(WORDS))
+def test_a_gateway_that_could_not_be_asked_says_nothing_about_a_channel(
+    state: ChannelState, reason: str, word: str
+) -> None:
+    assert after(state, reason, ConnectionReport(connection=Connection.UNVERIFIED, word=word)) is None
+
+
+@given(report=reports, reason=st.sampled_from(WORDS))
+def test_only_a_person_lifts_a_pause(report: ConnectionReport, reason: str) -> None:
+    assert after(C.PAUSED, reason, report) is None
+
+
+@given(state=st.sampled_from(C), reason=st.sampled_from(WORDS), reports=st.lists(reports, max_size=6))
+def test_the_same_report_twice_is_news_once(
+    state: ChannelState, reason: str, reports: list[ConnectionReport]
+) -> None:
+    for report in reports:
+        verdict = after(state, reason, report)
+        if verdict is not None:
+            assert (verdict.state, verdict.reason) != (state, reason)
+            assert verdict.state in {C.UP, C.DOWN, C.BLOCKED}
+            state, reason = verdict.state, verdict.reason
+        assert after(state, reason, report) is None
+
+
+@pytest.mark.parametrize("state", [C.UNKNOWN, C.UP, C.DOWN, C.BLOCKED])
+def test_each_answer_leads_to_its_state(state: ChannelState) -> None:
+    connected = ConnectionReport(connection=Connection.CONNECTED, word="connected")
+    gone = ConnectionReport(connection=Connection.NOT_CONNECTED, word="need_scan")
+    refused = ConnectionReport(connection=Connection.REFUSED, word=Cause.BAD_KEY)
+    assert after(state, "x", connected) == ChannelVerdict(C.UP, "connected")
+    assert after(state, "x", gone) == ChannelVerdict(C.DOWN, "need_scan")
+    assert after(state, "x", refused) == ChannelVerdict(C.BLOCKED, Cause.BAD_KEY)
+
+
+@pytest.mark.parametrize("reason", [Cause.NO_SUBSCRIPTION, Cause.WRONG_ADDRESS])
+def test_a_block_that_the_status_cannot_see_lasts_its_time(reason: str) -> None:
+    connected = ConnectionReport(connection=Connection.CONNECTED, word="connected")
+    almost = BLOCK_RETRY_AFTER - timedelta(microseconds=1)
+    assert after(C.BLOCKED, reason, connected, lasted=almost) is None
+    assert after(C.BLOCKED, reason, connected, lasted=BLOCK_RETRY_AFTER) == ChannelVerdict(C.UP, "connected")
+
+
+@pytest.mark.parametrize(
+    "reason", [Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", "no_secret_key", "wrong_secret_key"]
+)
+def test_a_block_that_a_good_answer_disproves_ends_at_once(reason: str) -> None:
+    connected = ConnectionReport(connection=Connection.CONNECTED, word="connected")
+    assert after(C.BLOCKED, reason, connected, lasted=timedelta(0)) == ChannelVerdict(C.UP, "connected")
+
+
+@pytest.mark.parametrize(("state", "reason"), list(product(C, WORDS)))
+def test_every_channel_that_does_not_send_comes_with_advice(state: ChannelState, reason: str) -> None:
+    advice = remedy(state, reason, "sales")
+    assert (advice is None) == (state is C.UP)
+    if advice is not None:
+        assert advice[0].isupper()
+        assert len(advice) > 20
+
+
+@pytest.mark.parametrize("cause", [cause for cause, rule in OUTCOME_RULES.items() if rule.channel_effect == "block"])
+def test_every_block_has_advice_of_its_own(cause: Cause) -> None:
+    assert remedy(C.BLOCKED, cause, "sales") != remedy(C.BLOCKED, "odd", "sales")
+
+
+@pytest.mark.parametrize(("message", "channel"), list(product(MessageState, C)))
+def test_every_pending_message_can_say_why_and_no_other_does(message: MessageState, channel: ChannelState) -> None:
+    for due_in_s, failures, reason in product((-1, 0, 1), (0, 3), ("", "need_scan", Cause.NO_SUBSCRIPTION)):
+        due_at = NOON + timedelta(seconds=due_in_s)
+        view = ChannelView(name="sales", state=channel, reason=reason, next_slot_at=NOON, failures=failures)
+        why = pending_reason(message, due_at, view, NOON)
+        assert (why is not None) == (message in PENDING_STATES)
+        if why is None:
+            continue
+        assert why.sentence.endswith(".")
+        assert "()" not in why.sentence
+        if message is MessageState.QUEUED:
+            waits_for_channel = due_in_s <= 0 and channel is not C.UP
+            assert why.code.startswith("channel_") == waits_for_channel
+            assert (why.action is not None) == waits_for_channel
+            assert (why.code == "scheduled") == (due_in_s > 0)
+
+
+def test_every_cause_has_one_rule_and_a_sentence_for_people() -> None:
+    assert set(OUTCOME_RULES) == set(Cause)
+    assert len({cause.value for cause in Cause}) == len(Cause)
+    for cause, rule in OUTCOME_RULES.items():
+        assert isinstance(rule.kind, OutcomeKind)
+        assert isinstance(rule.channel_effect, ChannelEffect)
+        assert rule.sentence.endswith(".")
+        assert len(cause.value) <= 32, "it has to fit its column"
+
+
+def test_only_what_is_proven_unsent_is_ever_put_back_by_itself() -> None:
+    unproven = {Cause.TIMEOUT, Cause.CONNECTION_LOST, Cause.SERVER_ERROR, Cause.UNREADABLE_ANSWER, Cause.WORKER_LOST}
+    assert {cause for cause, rule in OUTCOME_RULES.items() if rule.kind is OutcomeKind.UNKNOWN} == unproven
+    blocking = {cause for cause, rule in OUTCOME_RULES.items() if rule.channel_effect is ChannelEffect.BLOCK}
+    assert all(OUTCOME_RULES[cause].kind is OutcomeKind.NOT_SENT for cause in blocking)

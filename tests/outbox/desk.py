@@ -1,0 +1,177 @@
+"""An outbox with its channels, at a time of the test's own choosing: each call is one committed transaction."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, Row, delete, select, update
+
+from worker.channels import leases, registry
+from worker.channels.leases import Lease
+from worker.channels.registry import NewChannel
+from worker.database import open_engine, snapshot, transaction
+from worker.domain.channel_state import ChannelState
+from worker.domain.evidence import Ack, MessageInfo
+from worker.domain.message_request import parse_request
+from worker.domain.message_status import MessageState
+from worker.domain.outcomes import Cause, Outcome
+from worker.domain.pace import Pace
+from worker.models import Attempt, Base, Channel, Event, Message
+from worker.outbox.abandoned import doubt_abandoned
+from worker.outbox.claims import Claim, Claims, Finished, claim_next, put_back_unposted, record_outcomes
+from worker.outbox.enqueue import Defaults, Enqueued, enqueue
+from worker.outbox.events import Source
+from worker.outbox.expiry import expire_due
+from worker.outbox.ticks import Answer, apply_answers
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LEASE = timedelta(seconds=15)
+PACE = Pace(1, 5)
+ALICE, BOB, CAROL = "+917033009600", "+917033009601", "+917033009602"
+DEFAULTS = Defaults(region="IN", on_doubt="hold")
+OURS, THEIRS = "a" * 32, "b" * 32
+
+
+class Desk:
+    def __init__(self, url: str) -> None:
+        self.engine = open_engine(url)
+        self.now = NOON
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def clear(self) -> None:
+        """Forget everything and begin again at noon."""
+        with transaction(self.engine) as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(delete(table))
+        self.now = NOON
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def write(self, work: Callable[[Connection], Any]) -> Any:
+        with transaction(self.engine) as connection:
+            return work(connection)
+
+    def read(self, query: Any) -> Sequence[Row[Any]]:
+        with snapshot(self.engine) as connection:
+            return connection.execute(query).all()
+
+    # Channels
+
+    def channel(self, name: str = "default", state: ChannelState = ChannelState.UP, pace: Pace = PACE) -> int:
+        channel_id: int = self.write(lambda c: registry.add(c, NewChannel(name=name, pace=pace), self.now))
+        self.set_channel(channel_id, state=state)
+        return channel_id
+
+    def set_channel(self, channel_id: int, **values: Any) -> None:
+        self.write(lambda c: c.execute(update(Channel).where(Channel.id == channel_id).values(**values)))
+
+    def set_channels(self, **values: Any) -> None:
+        self.write(lambda c: c.execute(update(Channel).values(**values)))
+
+    def channel_row(self, channel_id: int) -> Row[Any]:
+        return self.read(select(Channel.__table__).where(Channel.id == channel_id))[0]
+
+    def lease(self, token: str = OURS, holder: str = "host:1", horizon_s: float = 5) -> list[int]:
+        """Lease what waits. Returns the channels, most urgent first."""
+        lease = Lease(token=token, holder=holder, until=self.now + LEASE)
+        horizon = self.now + timedelta(seconds=horizon_s)
+        rows = self.write(lambda c: leases.take_waiting(c, lease, now=self.now, horizon=horizon, most=100))
+        return [row.id for row in rows]
+
+    # Messages
+
+    def enqueue(self, channel_id: int, to: str = ALICE, text: str = "Hello", **request: Any) -> int:
+        """Returns the message's seq."""
+        enqueued: Enqueued = self.write(
+            lambda c: enqueue(
+                c,
+                parse_request({"to": to, "text": text} | request),
+                channel_id=channel_id,
+                message_id=uuid4(),
+                defaults=DEFAULTS,
+                now=self.now,
+                source=Source.API,
+            )
+        )
+        return int(self.read(select(Message.seq).where(Message.id == enqueued.message_id))[0].seq)
+
+    def claim(self, channel_ids: Collection[int], token: str = OURS) -> Claims:
+        claims: Claims = self.write(lambda c: claim_next(c, channel_ids, token, now=self.now))
+        return claims
+
+    def claim_one(self, channel_id: int, token: str = OURS) -> Claim:
+        (claim,) = self.claim([channel_id], token).claims
+        return claim
+
+    def leased_claim(self, channel_id: int, token: str = OURS) -> Claim:
+        assert channel_id in self.lease(token)
+        return self.claim_one(channel_id, token)
+
+    def finish(
+        self,
+        claim: Claim,
+        cause: Cause,
+        *,
+        token: str = OURS,
+        worker: str = "host:1",
+        gateway_msg_id: int | None = None,
+    ) -> None:
+        done = Finished(
+            claim=claim,
+            started_at=self.now,
+            finished_at=self.now,
+            outcome=Outcome(cause=cause, gateway_msg_id=gateway_msg_id),
+        )
+        self.write(lambda c: record_outcomes(c, [done], token, now=self.now, worker=worker))
+
+    def put_back(self, token: str = OURS, keep: Collection[int] = ()) -> int:
+        count: int = self.write(lambda c: put_back_unposted(c, token, keep=keep, now=self.now))
+        return count
+
+    def doubt(self, channel_ids: Sequence[int]) -> int:
+        count: int = self.write(lambda c: doubt_abandoned(c, channel_ids, now=self.now))
+        return count
+
+    def expire(self, most: int = 100) -> int:
+        count: int = self.write(lambda c: expire_due(c, now=self.now, most=most))
+        return count
+
+    def tick(self, seq: int, ack: Ack | None, **info: Any) -> int:
+        answers = [Answer(seq=seq, info=MessageInfo(ack=ack, **info))]
+        moved: int = self.write(lambda c: apply_answers(c, answers, now=self.now, source=Source.INFO))
+        return moved
+
+    def accepted(self, channel_id: int, to: str = ALICE, gateway_msg_id: int = 7) -> int:
+        """A message that WaSender has taken. Returns its seq."""
+        seq = self.enqueue(channel_id, to)
+        if self.channel_row(channel_id).lease_token is None:
+            self.lease()
+        claim = self.claim_one(channel_id)
+        assert claim.seq == seq
+        self.finish(claim, Cause.ACCEPTED, gateway_msg_id=gateway_msg_id)
+        return seq
+
+    # What is stored
+
+    def message(self, seq: int) -> Row[Any]:
+        return self.read(select(Message.__table__).where(Message.seq == seq))[0]
+
+    def state(self, seq: int) -> MessageState:
+        state: MessageState = self.message(seq).state
+        return state
+
+    def events(self, seq: int) -> list[tuple[str | None, str, str]]:
+        """A message's transitions: before, after and who learnt of it."""
+        rows = self.read(select(Event).where(Event.message_seq == seq).order_by(Event.id))
+        return [(row.before, row.after, row.source) for row in rows]
+
+    def channel_events(self, channel_id: int) -> list[tuple[str | None, str, str]]:
+        query = select(Event).where(Event.message_seq.is_(None), Event.channel_id == channel_id).order_by(Event.id)
+        return [(row.before, row.after, row.source) for row in self.read(query)]
+
+    def attempts(self, seq: int) -> Sequence[Row[Any]]:
+        return self.read(select(Attempt.__table__).where(Attempt.message_seq == seq).order_by(Attempt.number))

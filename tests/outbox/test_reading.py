@@ -1,0 +1,110 @@
+"""Messages read back: one, many, with what happened to them and who goes before them."""
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.outbox.desk import ALICE, BOB, CAROL, Desk
+from worker.domain.errors import NotFound
+from worker.domain.evidence import Ack
+from worker.domain.message_status import PUBLIC_STATUS, MessageState
+from worker.domain.outcomes import Cause
+from worker.outbox import reading
+from worker.outbox.reading import Filters, MessageView
+
+
+def view(desk: Desk, seq: int) -> MessageView:
+    found: MessageView = desk.write(lambda c: reading.get(c, desk.message(seq).id, desk.now))
+    return found
+
+
+def listed(desk: Desk, limit: int = 50, **filters: object) -> list[int]:
+    rows = desk.write(lambda c: reading.list_messages(c, Filters(**filters), now=desk.now, limit=limit))
+    return [row.seq for row in rows]
+
+
+def test_a_message_in_json_has_what_a_crm_relies_on(desk: Desk) -> None:
+    channel_id = desk.channel("sales")
+    seq = desk.enqueue(channel_id, " 070330-09600", crm_ref="lead-7", metadata={"a": [1]}, priority="bulk")
+    waiting = view(desk, seq).as_json()
+    assert UUID(waiting["id"])
+    expected = {"status": "pending", "state": "queued", "pending_reason": "paced", "to": " 070330-09600"}
+    expected |= {"recipient": ALICE, "channel": "sales", "attempts": 0, "gateway_msg_id": None, "error": None}
+    expected |= {"created_at": "2026-11-22T12:00:00Z", "sent_at": None, "delivered_at": None, "read_at": None}
+    expected |= {"crm_ref": "lead-7", "metadata": {"a": [1]}, "priority": "bulk"}
+    assert {name: waiting[name] for name in expected} == expected
+    assert "content" not in waiting
+
+    desk.finish(desk.leased_claim(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+    assert view(desk, seq).as_json()["pending_reason"] == "awaiting_tick"
+    desk.wait(2.5)
+    desk.tick(seq, Ack.DEVICE)
+    told = view(desk, seq).as_json()
+    assert (told["status"], told["pending_reason"], told["gateway_msg_id"]) == ("delivered", None, 7)
+    assert told["sent_at"] == told["delivered_at"] == "2026-11-22T12:00:02.500000Z"
+
+
+def test_a_failed_message_tells_its_error(desk: Desk) -> None:
+    channel_id = desk.channel()
+    seq = desk.enqueue(channel_id)
+    desk.finish(desk.leased_claim(channel_id), Cause.NOT_ON_WHATSAPP)
+    error = view(desk, seq).as_json()["error"]
+    assert error["code"] == "not_on_whatsapp"
+    assert "not on WhatsApp" in error["message"]
+
+
+def test_an_unknown_id_is_not_found(desk: Desk) -> None:
+    with pytest.raises(NotFound):
+        desk.write(lambda c: reading.get(c, uuid4(), desk.now))
+
+
+def test_a_list_is_filtered_newest_first_and_goes_on_where_it_ended(desk: Desk) -> None:
+    sales, support = desk.channel("sales"), desk.channel("support")
+    seqs = [desk.enqueue(sales, ALICE), desk.enqueue(sales, BOB, crm_ref="x"), desk.enqueue(support, ALICE)]
+    desk.lease()
+    desk.finish(desk.claim_one(support), Cause.REFUSED)
+    assert listed(desk) == seqs[::-1]
+    assert listed(desk, limit=2) == seqs[:0:-1]
+    assert listed(desk, before_seq=seqs[1]) == [seqs[0]]
+    assert listed(desk, channel="sales") == [seqs[1], seqs[0]]
+    assert listed(desk, recipient=ALICE) == [seqs[2], seqs[0]]
+    assert listed(desk, crm_ref="x") == [seqs[1]]
+    assert listed(desk, status="failed") == [seqs[2]]
+    assert listed(desk, status="pending") == [seqs[1], seqs[0]]
+    assert listed(desk, status="nonsense") == []
+
+
+def test_every_public_and_stored_status_names_its_states() -> None:
+    for state in MessageState:
+        assert state in reading.states_of(state.value)
+        assert state in reading.states_of(PUBLIC_STATUS[state])
+    assert reading.states_of("sent") == [MessageState.SENT]
+
+
+def test_the_messages_ahead_are_those_that_go_out_first(desk: Desk) -> None:
+    channel_id = desk.channel()
+    seqs = [
+        desk.enqueue(channel_id, ALICE, priority="bulk"),
+        desk.enqueue(channel_id, BOB, priority="bulk"),
+        desk.enqueue(channel_id, CAROL),
+        desk.enqueue(channel_id, ALICE, send_after=(desk.now + timedelta(hours=1)).isoformat()),
+    ]
+    views = [view(desk, seq) for seq in seqs[:3]]
+    ahead = [desk.write(lambda c, it=it: reading.messages_ahead(c, it, channel_id, desk.now)) for it in views]
+    assert ahead == [1, 2, 0]
+
+
+def test_the_story_of_a_message_is_told_in_order(desk: Desk) -> None:
+    channel_id = desk.channel()
+    seq = desk.enqueue(channel_id)
+    desk.lease()
+    desk.finish(desk.claim_one(channel_id), Cause.UNREACHABLE)
+    desk.wait(1)
+    desk.finish(desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+    events = desk.write(lambda c: reading.events_of(c, seq))
+    assert [event["after"] for event in events] == ["queued", "sending", "queued", "sending", "accepted"]
+    assert events[-1]["evidence"] == {"attempt": 2, "gateway_msg_id": 7}
+    attempts = desk.write(lambda c: reading.attempts_of(c, seq))
+    assert [attempt["cause"] for attempt in attempts] == ["gateway_unreachable", "accepted"]
+    assert attempts[-1]["started_at"] == "2026-11-22T12:00:01Z"
