@@ -27,10 +27,12 @@ log = structlog.get_logger(__name__)
 
 #: How often a run looks for further channels; a wake-up makes it look at once.
 LOOK_EVERY_S = 0.5
-#: How soon it looks again when the channel that has something to send was locked by somebody.
+#: How soon it looks again when it could not take all: somebody had a channel locked, or there were many.
 LOOK_AGAIN_S = 0.05
 #: How many channels one run leases at the most.
 MOST_CHANNELS = 1000
+#: How many channels one look leases for each sender that is free; the others are left to other workers for a while.
+CHANNELS_PER_FREE_SENDER = 4
 #: The pause after a turn that the database did not take.
 TROUBLE_PAUSE_S = 0.5
 #: How long a stopping process goes on trying to write down answers that it has.
@@ -53,25 +55,32 @@ class Drainer:
                 run.look_now()
             return
         try:
-            self._run = run = DrainRun(parts)
-            self._woken.clear()
-            more = run.send()
-        finally:
-            # What is still in flight is awaited without holding up the next run.
-            self._run = None
+            self._run = run = DrainRun(parts, wake)
+        except BaseException:
             self._sending.release()
-        # A wake-up that came too late for this run is handed on.
-        if more or self._woken.is_set():
-            wake()
-        if run.finish():
-            wake()
+            raise
+        try:
+            self._woken.clear()
+            try:
+                more = run.send()
+            finally:
+                self._run = None
+                self._sending.release()
+            # A wake-up that came too late for this run is handed on.
+            if more or self._woken.is_set():
+                wake()
+        finally:
+            # What is still in flight is awaited without holding up the next run, also when this one broke.
+            if run.finish():
+                wake()
 
 
 class DrainRun:
     """Sends for `drain_run_s` seconds, then hands on."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, wake: Callable[[], None]) -> None:
         self._parts = parts
+        self._wake = wake
         self._now = parts.clock
         self._lanes = Lanes(token=secrets.token_hex(16))
         self._senders = Senders(parts.gateway, parts.clock, threads=parts.settings.sender_threads)
@@ -143,7 +152,8 @@ class DrainRun:
                 claims = self._claim(connection, now) if claiming else ()
                 lost = self._lanes.write(connection, now=now, until=until)
                 done_with = self._lanes.done_with(besides=claims, ends_at=self._ends_at)
-                leases.give_back(connection, self._lanes.token, done_with)
+                neglected = self._lanes.neglected(now) if len(claims) >= self._senders.free else []
+                leases.give_back(connection, self._lanes.token, {*done_with, *neglected})
         except DatabaseAway as error:
             log.warning("database_away", problem=type(error).__name__)
             self._in_trouble = True
@@ -154,11 +164,13 @@ class DrainRun:
         self._in_trouble = False
         self._unrecorded.clear()
         self._lanes.written(lost, until)
-        self._lanes.drop(done_with)
+        self._lanes.drop({*done_with, *neglected})
         # A message committed just before its channel was given back woke nobody: look once more after giving back.
         if claiming and not held.isdisjoint(done_with):
             self._look_at = 0.0
         self._post(claims)
+        if neglected:
+            self._wake()
 
     def _collect(self) -> None:
         """Wait until an answer comes, a slot comes or it is time to look, whichever is first."""
@@ -181,12 +193,15 @@ class DrainRun:
         return max(0.0, min(waits))
 
     def _lease_more(self, connection: Connection, now: datetime, until: datetime) -> None:
-        """Lease further channels, unless all senders are busy: then they are better off with another worker."""
-        room = MOST_CHANNELS - len(self._lanes)
-        if not room or not self._senders.free:
+        """Lease further channels, as many as the free senders can serve: the rest is better off with others."""
+        room = min(MOST_CHANNELS - len(self._lanes), CHANNELS_PER_FREE_SENDER * self._senders.free)
+        if not room:
             return
         lease = Lease(token=self._lanes.token, holder=self._parts.worker, until=until)
-        for row in leases.take_waiting(connection, lease, now=now, horizon=self._ends_at, most=room):
+        taken = leases.take_waiting(connection, lease, now=now, horizon=self._ends_at, most=room)
+        if len(taken) == room:
+            self._look_at = time.monotonic() + LOOK_AGAIN_S
+        for row in taken:
             try:
                 key = self._parts.vault.channel_key(row.api_key_encrypted)
                 problem = "no_api_key"
@@ -196,7 +211,7 @@ class DrainRun:
                 states.block(connection, row.id, problem, now=now)
                 leases.give_back(connection, lease.token, [row.id])
             else:
-                self._lanes.add(row, key, until)
+                self._lanes.add(row, key, leased_at=now, lease_until=until)
 
     def _claim(self, connection: Connection, now: datetime) -> Sequence[Claim]:
         """Claim the next message of each lane whose slot has come, and use up that slot."""

@@ -16,8 +16,9 @@ from worker.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-#: How many messages are asked about before their answers are written down.
-BATCH = 100
+#: How many messages are asked about before their answers are written down: few enough that a WaSender which answers
+#: nothing holds a run no longer than their check lease.
+BATCH = 20
 #: How many questions are under way at once. WaSender advises at most five requests a channel.
 ASKERS = 4
 #: A run hands over to the next one after this.
@@ -25,7 +26,10 @@ RUN_S = 20.0
 
 
 def reconcile_messages(parts: Parts) -> int:
-    """Ask about every message that is due, in batches. Returns how many moved on. Harmless when run twice at once."""
+    """Ask about the messages that are due, in batches, for `RUN_S` seconds. Returns how many moved on.
+
+    Harmless when run twice at once: a message is asked about by one run only.
+    """
     moved = 0
     ends_at = time.monotonic() + RUN_S
     with ThreadPoolExecutor(ASKERS, thread_name_prefix="info") as askers:
@@ -45,7 +49,7 @@ def reconcile_messages(parts: Parts) -> int:
 
 
 def _ask(parts: Parts, row: Row[Any]) -> Answer | None:
-    key = _key(parts, row)
+    key = None if parts.stopping.is_set() else _key(parts, row)
     if key is None:
         return None
     info = parts.gateway.message_info(key.get_secret_value(), row.gateway_msg_id)

@@ -60,6 +60,8 @@ def _apply(parts: Parts, row: Row[Any], report: ConnectionReport) -> bool:
 
 
 def _ask(parts: Parts, row: Row[Any]) -> ConnectionReport:
+    if parts.stopping.is_set():
+        return ConnectionReport(connection=Connection.UNVERIFIED, word="stopping")
     try:
         key = parts.vault.channel_key(row.api_key_encrypted)
     except NotConfigured as error:

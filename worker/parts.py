@@ -43,6 +43,8 @@ def build_parts(given: Settings) -> Parts:
             given.gateway_url,
             connect_timeout_s=given.gateway_connect_timeout_s,
             read_timeout_s=given.gateway_read_timeout_s,
+            # Two runs can overlap, and ticks and states are asked for beside them.
+            pool_size=2 * given.sender_threads + 16,
         ),
         vault=Vault(given),
         worker=f"{socket.gethostname()}:{os.getpid()}"[:128],

@@ -1,6 +1,9 @@
 """The Celery tasks: names, arguments and wake-ups. What they do stands in the stories they call."""
 
+import threading
 import time
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import structlog
@@ -49,7 +52,23 @@ def drain() -> None:
     _drainer.drain(parts(), wake_drain)
 
 
+def _one_at_a_time(work: Callable[[], None]) -> Callable[[], None]:
+    """A tick that finds its former run still at work in this process has nothing to add, so it takes no thread."""
+    at_work = threading.Lock()
+
+    @wraps(work)
+    def run() -> None:
+        if at_work.acquire(blocking=False):
+            try:
+                work()
+            finally:
+                at_work.release()
+
+    return run
+
+
 @app.task(name="truetick.check_channels")
+@_one_at_a_time
 def check_channels() -> None:
     """Ask WaSender whether the channels are connected."""
     if health.check_channels(parts()):
@@ -57,12 +76,14 @@ def check_channels() -> None:
 
 
 @app.task(name="truetick.reconcile_messages")
+@_one_at_a_time
 def reconcile_messages() -> None:
     """Ask WaSender what became of accepted messages."""
     evidence.reconcile_messages(parts())
 
 
 @app.task(name="truetick.sweep")
+@_one_at_a_time
 def sweep() -> None:
     """Find what a lost worker, a lost wake-up or the time left behind."""
     if sweeping.sweep(parts()).wake_drain:

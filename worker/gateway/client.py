@@ -39,8 +39,10 @@ class GatewayClient:
     """Speaks to one WaSender server. Safe to share between threads; make one per process (after a fork).
 
     `base_url` may lack the `/api` at its end. `connect_timeout_s` bounds connecting (per address) and writing,
-    `read_timeout_s` the whole answer. `ca_file` names a bundle of trusted certificates in place of certifi's.
-    Proxies, netrc and certificates of the environment are not read. Raises `NotConfigured` for an unusable URL.
+    `read_timeout_s` the whole answer to a send, `question_timeout_s` that to a question (info, status): an answer to
+    a send is worth waiting for, a question can be asked again. `ca_file` names a bundle of trusted certificates in
+    place of certifi's. Proxies, netrc and certificates of the environment are not read. Raises `NotConfigured` for an
+    unusable URL.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class GatewayClient:
         *,
         connect_timeout_s: float = 5,
         read_timeout_s: float = 30,
+        question_timeout_s: float = 5,
         pool_size: int = 32,
         ca_file: str | None = None,
         now: Callable[[], float] = time.time,
@@ -56,7 +59,8 @@ class GatewayClient:
         self.base_url = api_url(base_url)
         self._adapter = GatewayAdapter(self.base_url, pool_size=pool_size, ca_file=ca_file)
         self._connect_timeout_s = connect_timeout_s
-        self._timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
+        self._send_timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
+        self._question_timeout = Timeout(connect=connect_timeout_s, read=min(question_timeout_s, read_timeout_s))
         self._now = now
 
     def __repr__(self) -> str:
@@ -137,11 +141,12 @@ class GatewayClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
             headers["Content-Length"] = str(len(body))
-        return self._exchange(prepare(method, self.base_url + path, headers, body))
+        timeout = self._question_timeout if body is None else self._send_timeout
+        return self._exchange(prepare(method, self.base_url + path, headers, body), timeout)
 
-    def _exchange(self, request: PreparedRequest) -> _Answer:
+    def _exchange(self, request: PreparedRequest, timeout: Timeout) -> _Answer:
         """Write the request and read its answer, at most `MAX_ANSWER_BYTES` of it, decoded."""
-        raw = self._adapter.send(request, stream=True, timeout=self._timeout).raw  # type: ignore[arg-type]
+        raw = self._adapter.send(request, stream=True, timeout=timeout).raw  # type: ignore[arg-type]
         body, flaw = bytearray(), None
         try:
             while len(body) <= MAX_ANSWER_BYTES:

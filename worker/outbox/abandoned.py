@@ -64,7 +64,8 @@ def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: 
         .join(Channel, Channel.id == Message.channel_id)
         .where(Message.channel_id.in_(channel_ids), _abandoned(now))
         .order_by(Message.seq)
-        .with_for_update(key_share=True)
+        # One that is locked is just being settled by the worker that was thought lost.
+        .with_for_update(of=Message, key_share=True, skip_locked=True)
     ).all()
     if not left:
         return 0

@@ -198,6 +198,7 @@ def record_outcomes(
     if not finished:
         return
     kept = {row.seq: row for row in connection.execute(_LOCK, {"seqs": [done.claim.seq for done in finished]})}
+    finished = [done for done in finished if done.claim.seq in kept]
     updates: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     for done in finished:

@@ -30,6 +30,8 @@ FIRST_BACKOFF_S = 1.0
 MOST_BACKOFF_S = 30.0
 #: How long a throttled channel waits when WaSender does not say.
 THROTTLED_S = 5.0
+#: A lane whose slot passes unused for so long is better off with another worker.
+NEGLECTED_AFTER = timedelta(milliseconds=500)
 #: A lane that had nothing to claim while something is in flight is asked again after this.
 ASK_AGAIN = timedelta(milliseconds=250)
 #: A message is claimed this much before its slot, so that its commit costs the channel no time.
@@ -64,6 +66,7 @@ class Lane:
     #: The slot of the message that was claimed last.
     slot: datetime
     failures: int
+    leased_at: datetime
     lease_until: datetime
     in_flight: list[Job] = field(default_factory=list)
     #: Nothing to claim was found, so it is not asked again before this.
@@ -146,7 +149,7 @@ class Lanes:
     def __getitem__(self, channel_id: int) -> Lane:
         return self._lanes[channel_id]
 
-    def add(self, row: Any, api_key: SecretStr, lease_until: datetime) -> None:
+    def add(self, row: Any, api_key: SecretStr, *, leased_at: datetime, lease_until: datetime) -> None:
         """Take up a channel's row that was just leased; a lane that is still closing is opened again."""
         known = self._lanes.get(row.id)
         self._lanes[row.id] = Lane(
@@ -156,6 +159,7 @@ class Lanes:
             next_slot_at=row.next_slot_at,
             slot=row.next_slot_at,
             failures=row.failures,
+            leased_at=leased_at,
             lease_until=lease_until,
             in_flight=known.in_flight if known else [],
         )
@@ -181,6 +185,15 @@ class Lanes:
             if lane.channel_id not in claimed
             and not lane.in_flight
             and (lane.closing or lane.ask_again_at is not None or lane.next_slot_at > ends_at)
+        ]
+
+    def neglected(self, now: datetime) -> list[int]:
+        """The channels whose slot came a while ago and passed unused, because the senders have no time for them."""
+        since = now - NEGLECTED_AFTER
+        return [
+            lane.channel_id
+            for lane in self
+            if not lane.in_flight and not lane.closing and max(lane.next_slot_at, lane.leased_at) < since
         ]
 
     def drop(self, channel_ids: Iterable[int]) -> None:
