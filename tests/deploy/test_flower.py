@@ -103,7 +103,7 @@ def test_flower_shows_workers_queues_and_tasks_and_no_number_and_no_text(
     assert {task["name"] for task in shown.values()} == {"truetick.send_message"}
     assert all("***" in task["kwargs"] for task in shown.values())
     finished = wait_until(lambda: _finished(flower, sent), within_s=30, what="the end of all tasks")
-    assert [finished[task]["state"] for task in sent] == ["SUCCESS"] * (2 * BUSY) + ["FAILURE"]
+    assert {finished[task]["state"] for task in sent} == {"SUCCESS"}
     queues = {queue["name"]: queue["messages"] for queue in flower.get("/api/queues/length")["active_queues"]}
     assert set(queues) == {"celery", "truetick.drain", "truetick.upkeep"}
     assert queues["celery"] == 0

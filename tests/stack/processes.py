@@ -53,6 +53,8 @@ class Running:
                 cwd=folder,
                 env={**kept, "PYTHONPATH": str(ROOT), **environment},
                 start_new_session=True,
+                # Whoever runs the tests under nohup wants the tests to ignore a hang-up, not what they test.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
         self._family: set[int] = set()
 
