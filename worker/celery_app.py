@@ -1,12 +1,27 @@
 """The Celery app: its configuration, and what happens when a worker process begins and ends."""
 
+import os
 from typing import Any
 
+import structlog
 from celery import Celery, signals
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
 
 from worker.logs import configure_logging
 from worker.parts import forget_parts, parts, warm_up
+from worker.readiness import DatabaseNotReady, require_ready
 from worker.settings import settings
+
+log = structlog.get_logger(__name__)
+
+#: What publishing raises when the broker is away, frozen, full or refuses: kombu wraps some of it, and lets what the
+#: server itself answered ("out of memory", "read-only replica") through as it is.
+BrokerTrouble = (OperationalError, KombuError, RedisError, OSError)
+
+# Flower's pages are open to whoever reaches them, and it would listen everywhere. An option or a variable says
+# otherwise; this is only read by `celery -A worker flower`.
+os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
 
 app = Celery("truetick", include=["worker.tasks"])
 app.config_from_object("celeryconfig")
@@ -39,6 +54,10 @@ def _be_patient(conf: Any, **_: Any) -> None:
 @signals.worker_init.connect
 def _warm_up(**_: Any) -> None:
     """What is slow the first time is done before tasks are taken, so that the first ones keep their order."""
+    try:
+        require_ready(parts().engine)
+    except DatabaseNotReady as problem:  # it may get ready later; until then tasks wait in the broker
+        log.error(problem.code, advice=problem.message)
     warm_up(parts())
 
 

@@ -33,14 +33,15 @@ _SNAPSHOT = "truetick_snapshot"
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 
 
-def open_engine(url: str, *, pool_size: int = 10) -> Engine:
+def open_engine(url: str, *, pool_size: int = 10, may_create: bool = False) -> Engine:
     """An engine whose transactions are durable and whose connections are tested before use.
 
-    On SQLite every writing transaction takes the write lock at its start, so it can never fail half-way with "busy".
+    On SQLite every writing transaction takes the write lock at its start, so it can never fail half-way with "busy",
+    and only a migration (`may_create`) makes the file: an empty one would look like a database.
     """
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
-        return _open_sqlite(url, address.database)
+        return _open_sqlite(url, address.database, may_create=may_create)
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -55,12 +56,17 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
     return engine
 
 
-def _open_sqlite(url: str, path: str | None) -> Engine:
-    if path and path != ":memory:":
+def _open_sqlite(url: str, path: str | None, *, may_create: bool) -> Engine:
+    if path and path != ":memory:" and may_create:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
 
     _SQLITE_WRITERS[engine] = threading.RLock()
+
+    @event.listens_for(engine, "do_connect")
+    def _only_what_is_there(*_: Any) -> None:
+        if path and path != ":memory:" and not may_create and not Path(path).exists():
+            raise sqlite3.OperationalError("there is no database file")
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: Any) -> None:

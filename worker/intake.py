@@ -12,12 +12,14 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from worker.channels import leases, registry
 from worker.database import DatabaseAway, snapshot, transaction
+from worker.domain.channel_state import DEFAULT_CHANNEL
 from worker.domain.errors import Conflict, InvalidRequest, NotFound, TruetickError
 from worker.domain.message_request import SendRequest, parse_request
 from worker.domain.retry import backoff_s
 from worker.outbox.enqueue import Defaults, Enqueued, enqueue, enqueue_unreadable
 from worker.outbox.events import Source
 from worker.parts import Parts
+from worker.readiness import trouble_of
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +55,14 @@ def take_in(parts: Parts, given: Mapping[str, Any], *, task_id: str, waited_s: f
         except (DBAPIError, *DatabaseAway) as error:
             pauses += 1
             pause_s = backoff_s(pauses, first_s=FIRST_PAUSE_S, most_s=MOST_PAUSE_S)
-            log.warning("database_away", problem=type(error).__name__, task_id=task_id, again_in_s=pause_s)
+            trouble = trouble_of(parts.engine, error)
+            log.warning(
+                trouble.code if trouble else "database_away",
+                problem=type(error).__name__,
+                advice=trouble.message if trouble else "the task waits",
+                task_id=task_id,
+                again_in_s=pause_s,
+            )
             if parts.stopping.wait(pause_s) or time.monotonic() - begun > LONGEST_WAIT_S:
                 raise DatabaseStillAway from None
 
@@ -73,7 +82,7 @@ def send_request(
     parts: Parts, connection: Connection, request: SendRequest, *, now: datetime, **options: Any
 ) -> Enqueued:
     """Store one validated request on the channel it names. Raises NotFound for a channel that does not exist."""
-    if request.channel == registry.DEFAULT_CHANNEL:
+    if request.channel == DEFAULT_CHANNEL:
         channel_id = registry.ensure_default(connection, parts.settings.pace, now)
     else:
         channel_id = registry.channel_id(connection, request.channel)

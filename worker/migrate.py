@@ -28,7 +28,7 @@ def _config(connection: Connection | None = None) -> Config:
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to `revision`, in one transaction. Harmless when it is there, or when two run at once."""
-    engine = open_engine(url)
+    engine = open_engine(url, may_create=True)
     try:
         with transaction(engine) as connection:
             command.upgrade(_config(connection), revision)
@@ -38,7 +38,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 def downgrade(url: str, revision: str) -> None:
     """Take migrations back down to `revision` ("base" drops every table and all messages)."""
-    engine = open_engine(url)
+    engine = open_engine(url, may_create=True)
     try:
         with transaction(engine) as connection:
             command.downgrade(_config(connection), revision)
@@ -48,7 +48,7 @@ def downgrade(url: str, revision: str) -> None:
 
 def current(url: str) -> str | None:
     """The revision the database is at; None for an empty one."""
-    engine = open_engine(url)
+    engine = open_engine(url, may_create=True)
     try:
         with snapshot(engine) as connection:
             return MigrationContext.configure(connection).get_current_revision()
@@ -65,7 +65,7 @@ def head() -> str:
 
 def differences(url: str) -> list[object]:
     """What autogenerate would change in the database so that it fits the models; empty when nothing."""
-    engine = open_engine(url)
+    engine = open_engine(url, may_create=True)
     try:
         with snapshot(engine) as connection:
             context = MigrationContext.configure(connection, opts={"compare_type": True})

@@ -4,13 +4,23 @@ from pathlib import Path
 
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from worker import migrate
-from worker.database import snapshot
+from worker.database import DatabaseAway, snapshot
 from worker.domain.errors import TruetickError
 
+#: How SQLite and PostgreSQL say that something of the schema is not there.
+_NO_TABLE = (
+    "no database file",
+    "no such table",
+    "no such column",
+    "has no column named",
+    "undefinedtable",
+    "undefinedcolumn",
+)
 _UPGRADE = "Run `truetick db upgrade` (or `truetick up`, which does it by itself)."
+NO_TABLES = f"The database has no tables of Truetick yet. {_UPGRADE}"
 
 
 class DatabaseNotReady(TruetickError):
@@ -21,9 +31,9 @@ class DatabaseNotReady(TruetickError):
 
 def require_ready(engine: Engine) -> None:
     """Raise DatabaseNotReady unless the database answers and is at this program's revision. Creates nothing."""
-    address = engine.url
-    if address.get_backend_name() == "sqlite" and address.database and not Path(address.database).exists():
-        raise DatabaseNotReady(f"There is no database at {address.database} yet. {_UPGRADE}", code="no_database")
+    missing = _missing_file(engine)
+    if missing:
+        raise missing
     try:
         with snapshot(engine) as connection:
             problem = schema_problem(connection)
@@ -33,6 +43,35 @@ def require_ready(engine: Engine) -> None:
         raise DatabaseNotReady(problem, code="database_not_migrated")
 
 
+def _missing_file(engine: Engine) -> DatabaseNotReady | None:
+    address = engine.url
+    if address.get_backend_name() != "sqlite" or not address.database or Path(address.database).exists():
+        return None
+    return DatabaseNotReady(f"There is no database at {address.database} yet. {_UPGRADE}", code="no_database")
+
+
+def trouble_of(engine: Engine, error: Exception) -> DatabaseNotReady | None:
+    """What an error says about the database as a whole, in a sentence; None for one that has another cause."""
+    if lacks_tables(error):
+        return _missing_file(engine) or DatabaseNotReady(
+            f"The database lacks tables or columns of this program. {_UPGRADE}", code="database_not_migrated"
+        )
+    if not isinstance(error, DatabaseAway):
+        return None
+    if not isinstance(error, DBAPIError):
+        return DatabaseNotReady("The database does not answer: all connections to it hang.", code="database_away")
+    return _missing_file(engine) or database_away(engine, error)
+
+
+def lacks_tables(error: Exception) -> bool:
+    """Does this error say that the database has not been migrated?"""
+    if not isinstance(error, (ProgrammingError, *DatabaseAway)):
+        return False
+    orig = getattr(error, "orig", None)
+    said = f"{type(orig).__name__} {orig}".lower()
+    return any(mark in said for mark in _NO_TABLE)
+
+
 def schema_problem(connection: Connection) -> str | None:
     """What is wrong with the database's revision, in a sentence; None when it is the newest."""
     current = MigrationContext.configure(connection).get_current_revision()
@@ -40,7 +79,7 @@ def schema_problem(connection: Connection) -> str | None:
     if current == newest:
         return None
     if current is None:
-        return f"The database has no tables of Truetick yet. {_UPGRADE}"
+        return NO_TABLES
     if current in migrate.revisions():
         return f"The database is at revision {current}, and this program needs {newest}. {_UPGRADE}"
     return (

@@ -8,14 +8,14 @@ from typing import Any
 
 import structlog
 from celery.exceptions import Reject
-from kombu.exceptions import OperationalError as BrokerAway
 
 from worker import evidence, health, intake
 from worker import sweep as sweeping
-from worker.celery_app import app
+from worker.celery_app import BrokerTrouble, app
 from worker.drain import Drainer
 from worker.masking import MaskedRequest
 from worker.parts import parts
+from worker.readiness import trouble_of
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +23,11 @@ _drainer = Drainer()
 
 
 def wake_drain() -> None:
-    """Ask for a drain run. A broker that is away costs only time: the sweep finds due work without it."""
+    """Ask for a drain run. A broker that is away or full costs only time: the sweep finds due work without it."""
     try:
         drain.apply_async()
-    except BrokerAway:
-        log.warning("wake_up_not_published", advice="the next sweep finds the message")
+    except BrokerTrouble as error:
+        log.warning("wake_up_not_published", problem=type(error).__name__, advice="the next sweep finds the message")
 
 
 @app.task(name="truetick.send_message", bind=True, acks_late=True, reject_on_worker_lost=True, Request=MaskedRequest)
@@ -46,7 +46,24 @@ def send_message(self: Any, /, *positional: Any, **request: Any) -> str:
     return str(enqueued.message_id)
 
 
+def _database_permitting(work: Callable[[], None]) -> Callable[[], None]:
+    """A database that is away or not migrated is said in one line, with advice; the next tick tries again."""
+
+    @wraps(work)
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            trouble = trouble_of(parts().engine, error)
+            if trouble is None:
+                raise
+            log.error(trouble.code, advice=trouble.message)
+
+    return run
+
+
 @app.task(name="truetick.drain")
+@_database_permitting
 def drain() -> None:
     """Send what is due, on all channels that may send."""
     _drainer.drain(parts(), wake_drain)
@@ -69,6 +86,7 @@ def _one_at_a_time(work: Callable[[], None]) -> Callable[[], None]:
 
 @app.task(name="truetick.check_channels")
 @_one_at_a_time
+@_database_permitting
 def check_channels() -> None:
     """Ask WaSender whether the channels are connected."""
     if health.check_channels(parts()):
@@ -77,6 +95,7 @@ def check_channels() -> None:
 
 @app.task(name="truetick.reconcile_messages")
 @_one_at_a_time
+@_database_permitting
 def reconcile_messages() -> None:
     """Ask WaSender what became of accepted messages."""
     evidence.reconcile_messages(parts())
@@ -84,6 +103,7 @@ def reconcile_messages() -> None:
 
 @app.task(name="truetick.sweep")
 @_one_at_a_time
+@_database_permitting
 def sweep() -> None:
     """Find what a lost worker, a lost wake-up or the time left behind."""
     if sweeping.sweep(parts()).wake_drain:

@@ -32,7 +32,7 @@ class Vault:
         except InvalidToken:
             raise NotConfigured(
                 "A channel's key was encrypted with another TRUETICK_SECRET_KEY. Set the former one, "
-                "or add the channel's key anew.",
+                "or give the channel its key anew: truetick channels set-key NAME",
                 code="wrong_secret_key",
             ) from None
 

@@ -13,7 +13,7 @@ from worker.domain.channel_state import ChannelState
 from worker.domain.durations import lasting
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import OUTCOME_RULES, Cause
-from worker.outbox.reading import MOST_COUNTED, MessageView, attempts_of, events_of, get, messages_ahead
+from worker.outbox.reading import MOST_COUNTED, Log, MessageView, attempt_log, event_log, get, messages_ahead
 
 S = MessageState
 
@@ -29,6 +29,7 @@ _SETTLED = {
 _TURN = {
     "scheduled": "truetick",
     "paced": "truetick",
+    "throttled": "wasender",
     "sending": "wasender",
     "retrying": "wasender",
     "awaiting_tick": "whatsapp",
@@ -49,8 +50,8 @@ class Explanation:
     ahead: int | None
     #: When it should go out at the channel's pace; None when nobody can know.
     expected_at: datetime | None
-    attempts: list[dict[str, Any]]
-    events: list[dict[str, Any]]
+    attempts: Log
+    events: Log
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,8 +62,8 @@ class Explanation:
             "messages_ahead": self.ahead,
             "expected_at": self.expected_at.isoformat().replace("+00:00", "Z") if self.expected_at else None,
             "channel": self.channel.as_json(),
-            "attempts": self.attempts,
-            "events": self.events,
+            "attempts": self.attempts.newest,
+            "events": self.events.newest,
         }
 
 
@@ -73,18 +74,18 @@ def explain(connection: Connection, message_id: UUID, *, now: datetime, check_in
     channel = next(channel for channel in channels if channel.name == message.channel.name)
     due = message.state is S.QUEUED and message.due_at <= now
     ahead = messages_ahead(connection, message, channel.id, now) if due else None
-    attempts = attempts_of(connection, message.seq)
+    attempts = attempt_log(connection, message.seq)
     turn, action = _turn(message, channel)
     return Explanation(
         message=message,
         channel=channel,
-        because=tuple(_because(message, channel, attempts, ahead, now)),
+        because=tuple(_because(message, channel, attempts.newest, ahead, now)),
         whose_turn=turn,
         action=action,
         ahead=ahead,
         expected_at=_expected_at(message, channel, ahead, now),
         attempts=attempts,
-        events=events_of(connection, message.seq),
+        events=event_log(connection, message.seq),
     )
 
 
@@ -102,7 +103,7 @@ def _because(
     if message.pending and not channel.sends and channel.state is not ChannelState.UNKNOWN:
         yield _channel_sentence(channel, now)
     if ahead is not None and message.channel.state is not ChannelState.PAUSED:
-        yield _queue_sentence(message, channel, ahead)
+        yield _queue_sentence(message, channel, ahead, now)
 
 
 def _last_attempt(attempt: dict[str, Any], message: MessageView) -> str:
@@ -131,10 +132,14 @@ def _channel_sentence(channel: ChannelStanding, now: datetime) -> str:
     )
 
 
-def _queue_sentence(message: MessageView, channel: ChannelStanding, ahead: int) -> str:
+def _queue_sentence(message: MessageView, channel: ChannelStanding, ahead: int, now: datetime) -> str:
     once = "" if channel.sends else ", once the channel sends"
+    slot = message.channel.next_slot_at
+    rests = channel.sends and slot is not None and message.pace.is_beyond_turn(slot, now)
+    if rests:
+        once = f", counted from {slot:%H:%M:%S} UTC"
     if not ahead:
-        return f"It is the next one on this channel{once}."
+        return f"It is the next one on this channel{'' if rests else once}."
     count = f"More than {MOST_COUNTED} messages go" if ahead >= MOST_COUNTED else f"{ahead} messages go"
     before = "One message goes" if ahead == 1 else count
     wait = timedelta(seconds=ahead * message.pace.interval_s)

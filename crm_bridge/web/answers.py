@@ -78,7 +78,10 @@ class MessageWithHistory(Message):
 
 
 class Channel(_Shape):
-    """`verified` is false when WaSender has not confirmed the state lately; `action` is what a person should do."""
+    """`verified` is false when WaSender has not confirmed the state lately; `action` is what a person should do.
+
+    `flowing` is false, too, when the channel is up but WaSender answers badly or asked to wait, as `note` says.
+    """
 
     name: str
     state: Literal["unknown", "up", "down", "mute", "blocked", "paused"]
@@ -86,18 +89,21 @@ class Channel(_Shape):
     since: datetime
     checked_at: datetime | None
     verified: bool
+    flowing: bool
     pending: int
     unacked: int
     in_doubt: int
     pace: str
     action: str | None
+    note: str | None
 
 
 class WhatsappStatus(_Shape):
-    """All channels and their sums; `all_up` counts the channels that have a key."""
+    """All channels and their sums; `all_up` (states) and `all_flowing` (messages) count the channels with a key."""
 
     channels: list[Channel]
     all_up: bool
+    all_flowing: bool
     pending: int
     unacked: int
     in_doubt: int

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
+from sqlalchemy.exc import DBAPIError
 
 from crm_bridge.web import answers, openapi
 from crm_bridge.web.bounded import Bounded, TookTooLong
@@ -13,7 +14,7 @@ from crm_bridge.web.problems import RETRY_AFTER_S, problem_response
 from worker.celery_app import app as celery
 from worker.database import snapshot
 from worker.parts import Parts
-from worker.readiness import schema_problem
+from worker.readiness import NO_TABLES, lacks_tables, schema_problem
 
 #: A check that has no answer after this is answered with no. Both run at once, so this bounds the whole.
 CHECK_S = 1.8
@@ -68,8 +69,13 @@ def _check(name: str, ask: Callable[[], str | None], bounded: Bounded) -> Check:
 
 
 def _ask_database(parts: Parts) -> str | None:
-    with snapshot(parts.engine) as connection:
-        return schema_problem(connection)
+    try:
+        with snapshot(parts.engine) as connection:
+            return schema_problem(connection)
+    except DBAPIError as error:
+        if lacks_tables(error):
+            return NO_TABLES
+        raise
 
 
 def _ask_broker() -> str | None:

@@ -5,6 +5,7 @@ import math
 from typing import Any, NoReturn
 
 from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from crm_bridge.web.problems import Problem
 
@@ -18,9 +19,7 @@ def read_object() -> dict[str, Any]:
             415, "wrong_content_type", "Send JSON, uncompressed, with the header `Content-Type: application/json`."
         )
     try:
-        body = json.loads(
-            request.get_data(cache=False).decode(), parse_constant=_no_number, object_pairs_hook=_no_doubles
-        )
+        body = json.loads(_bytes().decode(), parse_constant=_no_number, object_pairs_hook=_no_doubles)
     except UnicodeDecodeError:
         raise Problem(400, "bad_json", "The body is not UTF-8.") from None
     except RecursionError:
@@ -33,6 +32,15 @@ def read_object() -> dict[str, Any]:
         raise Problem(400, "not_an_object", 'The body has to be a JSON object, such as {"to": "…", "text": "…"}.')
     _check(body)
     return body
+
+
+def _bytes() -> bytes:
+    """The whole body. One that comes in chunks tells no length beforehand, and would be cut at the limit unsaid."""
+    given = request.get_data(cache=False)
+    cut = request.content_length is None and len(given) == request.max_content_length
+    if cut and request.environ["wsgi.input"].read(1):
+        raise RequestEntityTooLarge
+    return given
 
 
 def _check(body: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ def routes(parts: Parts, database: Bounded, waker: Waker) -> APIBlueprint:
     @blueprint.get("/<message_id>")
     @openapi.describe(gives={200: answers.MessageWithHistory}, refuses=(401, 404, 422, 503))
     def get_message(message_id: str) -> Response:
-        """Look a message up, with its attempts and events."""
+        """Look a message up, with its newest attempts and events (200 of each at the most), in order."""
         asked_for = _as_uuid(message_id)
         return jsonify(database.run(lambda: _read(parts, asked_for)))
 
@@ -75,8 +75,8 @@ def _read(parts: Parts, message_id: UUID) -> dict[str, Any]:
     with snapshot(parts.engine) as connection:
         message = reading.get(connection, message_id, parts.clock())
         return message.as_json() | {
-            "attempt_log": reading.attempts_of(connection, message.seq),
-            "events": reading.events_of(connection, message.seq),
+            "attempt_log": reading.attempt_log(connection, message.seq).newest,
+            "events": reading.event_log(connection, message.seq).newest,
         }
 
 

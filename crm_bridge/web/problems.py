@@ -8,7 +8,7 @@ from http import HTTPStatus
 import structlog
 from apiflask import APIFlask
 from flask import Response, request
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RoutingException
@@ -16,6 +16,7 @@ from werkzeug.routing import RoutingException
 from crm_bridge.web.bounded import TookTooLong
 from worker.database import DatabaseAway
 from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, NotFound, TruetickError
+from worker.readiness import lacks_tables
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,6 @@ _REFUSALS = {
     405: ("method_not_allowed", "This address does not take this method; the Allow header names those it takes."),
     413: ("too_large", "The body is larger than 256 kB."),
 }
-_NO_TABLE = ("no such table", "no such column", "undefinedtable", "undefinedcolumn")
 
 
 class Problem(Exception):
@@ -93,8 +93,7 @@ def _framework_refused(error: HTTPException) -> Response | HTTPException:
 
 
 def _database_failed(error: DBAPIError) -> Response:
-    said = f"{type(error.orig).__name__} {error.orig}".lower()
-    if isinstance(error, (ProgrammingError, *DatabaseAway)) and any(mark in said for mark in _NO_TABLE):
+    if lacks_tables(error):
         log.error("database_not_migrated", advice="run `truetick db upgrade`")
         return _unavailable("database_not_migrated", "The database has not been migrated; run `truetick db upgrade`.")
     return _database_away(error) if isinstance(error, DatabaseAway) else _broke(error)

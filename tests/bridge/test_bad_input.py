@@ -1,5 +1,6 @@
 """Whatever a caller sends, the answer is a documented problem with a code, never a 500."""
 
+import io
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from crm_bridge.web import answers
+from crm_bridge.web.application import LARGEST_BODY_BYTES
 from tests.bridge.conftest import AUTHORIZED
 from worker.domain.message_request import SendRequest
 
@@ -44,6 +46,7 @@ def send(client: FlaskClient, body: str | bytes, **headers: str) -> TestResponse
         ('{"to": "7033009600"}', 422, "invalid_request"),
         ('{"to": 7033009600, "text": "a"}', 422, "invalid_request"),
         ('{"to": "7033009600", "text": ""}', 422, "invalid_request"),
+        ('{"to": "7033009600", "text": " \\n\\t"}', 422, "invalid_request"),
         ('{"to": "7033009600", "text": "a", "txet": "b"}', 422, "invalid_request"),
         ('{"to": "7033009600", "text": "a", "message_id": "17"}', 422, "invalid_request"),
         ('{"to": "7033009600", "text": "a", "send_after": 1700000000}', 422, "invalid_request"),
@@ -63,6 +66,31 @@ def test_a_body_that_cannot_be_used_is_refused_with_a_code(
     assert (answer.status_code, answer.json["code"]) == (status, code)
     assert answer.content_type == "application/problem+json"
     assert answers.Problem.model_validate(answer.json).status == status
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(LARGEST_BODY_BYTES - 1, 422), (LARGEST_BODY_BYTES, 422), (LARGEST_BODY_BYTES + 1, 413)]
+)
+def test_a_body_in_chunks_has_the_same_limit(sqlite_client: FlaskClient, size: int, status: int) -> None:
+    body = b'{"to": "7033009600", "text": "' + b"a" * (size - 32) + b'"}'
+    assert len(body) == size
+
+    answer = sqlite_client.post(
+        "/api/messages",
+        input_stream=io.BytesIO(body),
+        headers=AUTHORIZED | JSON | {"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert answer.status_code == status
+    assert answer.json["code"] == ("too_large" if status == 413 else "invalid_request")
+
+
+def test_a_message_that_has_expired_before_it_came_is_refused(sqlite_client: FlaskClient) -> None:
+    answer = send(sqlite_client, '{"to": "7033009600", "text": "a", "expires_at": "2020-01-01T00:00:00Z"}')
+
+    assert (answer.status_code, answer.json["code"]) == (422, "expired")
+    assert "has passed" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

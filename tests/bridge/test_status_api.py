@@ -25,7 +25,14 @@ def status_of(client: FlaskClient) -> dict[str, Any]:
 
 
 def test_without_a_channel_nothing_is_up(client: FlaskClient) -> None:
-    assert status_of(client) == {"channels": [], "all_up": False, "pending": 0, "unacked": 0, "in_doubt": 0}
+    assert status_of(client) == {
+        "channels": [],
+        "all_up": False,
+        "all_flowing": False,
+        "pending": 0,
+        "unacked": 0,
+        "in_doubt": 0,
+    }
 
 
 def test_a_connected_channel_is_up_and_verified(client: FlaskClient, parts: Parts) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 from crm_bridge.web import create_app
 from crm_bridge.web.bounded import Bounded, TookTooLong
 from tests.bridge.conftest import AUTHORIZED, WebServer, keyed
-from tests.real_servers import Postgres, Valkey
+from tests.real_servers import Postgres, Valkey, wait_until
 from worker.parts import Parts
 
 HELLO = {"to": "7033009600", "text": "Hello"}
@@ -78,6 +78,24 @@ def test_a_broker_that_freezes_or_dies_neither_fails_nor_delays_a_request(
     assert "Hello" not in server.log.read_text()
 
 
+def test_a_broker_that_is_full_refuses_no_message(
+    web_server: Callable[[str], WebServer], sqlite_url: str, broker: Valkey
+) -> None:
+    engine = create_engine(sqlite_url)
+    server = web_server(sqlite_url)
+    assert server.post("/api/messages", json=HELLO).status_code == 202
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE channels SET state = 'up'"))
+    engine.dispose()
+    broker.client.config_set("maxmemory", 1)
+
+    for _ in range(2):
+        assert server.post("/api/messages", json=HELLO).status_code == 202
+        wait_until(lambda: "wake_up_not_published" in server.log.read_text(), within_s=10, what="the lost wake-up")
+
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_the_server_names_neither_its_version_nor_its_language(
     web_server: Callable[[str], WebServer], sqlite_url: str
 ) -> None:
@@ -120,6 +138,7 @@ def test_a_database_without_tables_says_which_command_makes_them(
     if kind == "sqlite":
         client = _client(build, f"sqlite:///{tmp_path / 'empty.db'}")
         _refuses_for_want_of_tables(client)
+        assert not (tmp_path / "empty.db").exists(), "an empty file would look like a database"
     else:
         server: Postgres = request.getfixturevalue("postgres")
         with server.database(migrated=False) as url:

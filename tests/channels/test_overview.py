@@ -1,5 +1,9 @@
 """How channels stand: what is pending on each, how fresh that is, and what a person should do."""
 
+from datetime import timedelta
+
+import pytest
+
 from tests.outbox.desk import ALICE, BOB, CAROL, Desk
 from worker.channels import overview
 from worker.channels.overview import ChannelStanding
@@ -67,3 +71,41 @@ def test_a_channel_without_a_key_does_not_spoil_the_others(desk: Desk) -> None:
     desk.set_channel(up, checked_at=desk.now)
     desk.set_channel(keyless, reason="no_api_key")
     assert overview.all_up(standings(desk))
+
+
+@pytest.mark.parametrize(
+    ("slot_in_s", "failures", "queued", "said"),
+    [
+        (0, 0, True, None),
+        (5, 0, True, None),
+        (60, 3, True, "not answering well (3 attempts in a row); next try at 12:01:00 UTC"),
+        (60, 1, False, "not answering well (one attempt); next try at 12:01:00 UTC"),
+        (-1, 1, True, "next try at once"),
+        (-1, 1, False, None),
+        (60, 0, True, "asked to wait; sending goes on at 12:01:00 UTC"),
+    ],
+)
+def test_a_channel_that_is_up_without_messages_flowing_says_why(
+    desk: Desk, slot_in_s: float, failures: int, queued: bool, said: str | None
+) -> None:
+    channel_id = desk.channel()
+    if queued:
+        desk.enqueue(channel_id)
+    slot = desk.now + timedelta(seconds=slot_in_s)
+    desk.set_channel(channel_id, checked_at=desk.now, next_slot_at=slot, failures=failures)
+
+    (standing,) = standings(desk)
+
+    told = overview.as_json([standing])
+    assert (told["all_up"], told["all_flowing"]) == (True, said is None)
+    assert standing.as_json()["flowing"] == (said is None)
+    assert (said or "") in (standing.note or "")
+    assert (standing.note is None) == (said is None)
+
+
+def test_a_channel_that_is_not_up_does_not_flow(desk: Desk) -> None:
+    desk.channel(state=ChannelState.DOWN)
+    (standing,) = standings(desk)
+    assert not standing.flowing
+    assert not overview.all_flowing([standing])
+    assert not overview.all_flowing([])

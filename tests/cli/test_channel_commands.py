@@ -1,8 +1,10 @@
 """`truetick status` and `truetick channels` in an operator's hands."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from crm_bridge.web import answers
 from tests.cli.conftest import Said
@@ -10,7 +12,9 @@ from tests.conftest import API_KEY
 from wasender_sandbox.control import Sandbox
 from worker import health
 from worker.channels import registry
-from worker.database import snapshot
+from worker.database import snapshot, transaction
+from worker.domain.channel_state import ChannelState
+from worker.models import Channel, Event
 from worker.parts import Parts
 
 Truetick = Callable[..., Said]
@@ -43,6 +47,24 @@ def test_status_is_1_and_says_what_to_do_when_a_channel_is_down(
     assert said.code == 1
     assert "down (logged_out)" in said.out
     assert "Link it again by QR code" in said.out
+
+
+def test_status_is_1_when_the_channel_is_up_but_wasender_does_not_answer_well(
+    on: Truetick, parts_here: Parts
+) -> None:
+    health.check_channels(parts_here)
+    later = parts_here.clock() + timedelta(minutes=10)
+    with transaction(parts_here.engine) as connection:
+        connection.execute(update(Channel).values(failures=3, next_slot_at=later))
+
+    said, as_json = on("status"), on("status", "--json")
+
+    assert (said.code, as_json.code) == (1, 1)
+    assert "up (not flowing)" in said.out
+    assert "3 attempts in a row" in " ".join(said.out.split())
+    assert "All channels are up." not in said.out
+    told = answers.WhatsappStatus.model_validate(as_json.json)
+    assert (told.all_up, told.all_flowing, told.channels[0].flowing) == (True, False, False)
 
 
 def test_status_is_1_when_there_is_no_channel_or_nobody_checked(on: Truetick) -> None:
@@ -112,3 +134,56 @@ def test_a_channel_is_added_once_paused_and_resumed(on: Truetick) -> None:
     assert "No worker answers" in resumed.out
     assert refused.code == 1
     assert "only a paused or blocked one" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("options", "extra"),
+    [
+        (["--api-key", "a-new-key"], {}),
+        ([], {"TRUETICK_CHANNEL_API_KEY": "a-new-key"}),
+        (["--api-key", "-"], {"stdin": "a-new-key\n"}),
+    ],
+)
+def test_a_new_key_replaces_the_old_one_and_ends_a_block(
+    on: Truetick, parts_here: Parts, options: list[str], extra: dict[str, str]
+) -> None:
+    on("channels", "add", "sales", "--api-key", "an-old-key")
+    later = parts_here.clock() + timedelta(hours=1)
+    with transaction(parts_here.engine) as connection:
+        blocked = {"state": ChannelState.BLOCKED, "reason": "bad_key", "check_due_at": later}
+        connection.execute(update(Channel).values(blocked))
+    before = on("channels", "--json").json["channels"][0]
+
+    said = on("channels", "set-key", "sales", *options, **extra)
+
+    assert "truetick channels set-key sales" in before["action"]
+    assert said.code == 0, said.err
+    assert "a-new-key" not in said.out + said.err
+    with snapshot(parts_here.engine) as connection:
+        (row,) = registry.all_channels(connection)
+        events = connection.execute(select(Event.source, Event.before, Event.after, Event.reason)).all()
+    assert parts_here.vault.open(row.api_key_encrypted).get_secret_value() == "a-new-key"
+    assert (row.state, row.reason) == ("unknown", "")
+    assert row.check_due_at < later
+    assert events[-1] == ("operator", "blocked", "unknown", "key_replaced")
+
+
+def test_a_paused_channel_stays_paused_with_its_new_key(on: Truetick) -> None:
+    on("channels", "add", "sales", "--api-key", "an-old-key")
+    on("channels", "pause", "sales")
+
+    said = on("channels", "set-key", "sales", "--api-key", "a-new-key")
+
+    assert "stays paused" in said.out
+    assert on("channels", "--json").json["channels"][0]["state"] == "paused"
+
+
+def test_the_default_channels_key_is_the_environments(on: Truetick) -> None:
+    on("send", "7033009600", "Hello")
+
+    refused = on("channels", "set-key", "default", "--api-key", "k")
+    unknown = on("channels", "set-key", "nowhere", "--api-key", "k")
+
+    assert (refused.code, unknown.code) == (1, 1)
+    assert "WASENDER_API_KEY" in refused.err
+    assert "no channel named 'nowhere'" in unknown.err

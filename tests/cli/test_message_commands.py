@@ -1,13 +1,20 @@
 """`truetick send`, `messages` and `why` in an operator's hands."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import insert, update
 
 from tests.cli.conftest import Said
+from tests.real_servers import Valkey
 from wasender_sandbox.control import Sandbox
 from worker import health
+from worker.database import open_engine, transaction
+from worker.domain.channel_state import ChannelState
+from worker.models import Attempt, Channel, Event
+from worker.outbox.expiry import expire_due
 from worker.parts import Parts
 
 Truetick = Callable[..., Said]
@@ -18,9 +25,25 @@ def test_a_sent_message_is_kept_and_says_what_it_waits_for(on: Truetick) -> None
 
     assert said.code == 0
     assert "to +917033009600 is pending" in said.out
-    assert "The broker cannot be reached." in said.out
+    assert "The broker cannot be reached" in said.out
     assert "truetick up" in said.out
     assert said.err == ""
+
+
+def test_a_broker_that_is_full_takes_nothing_and_costs_nothing(on: Truetick, broker: Valkey, sqlite_url: str) -> None:
+    on("channels", "add", "sales", "--api-key", "k")
+    engine = open_engine(sqlite_url)
+    with transaction(engine) as connection:
+        connection.execute(update(Channel).values(state=ChannelState.UP))
+    engine.dispose()
+    broker.client.config_set("maxmemory", 1)
+
+    said = on("send", "7033009600", "Hello", "--channel", "sales", CELERY_BROKER_URL=broker.url)
+    resumed = on("channels", "set-key", "sales", "--api-key", "k", CELERY_BROKER_URL=broker.url)
+
+    assert (said.code, resumed.code) == (0, 0)
+    assert "is pending" in said.out
+    assert "No worker answers" in resumed.out
 
 
 def test_json_is_the_only_thing_on_standard_output(on: Truetick) -> None:
@@ -50,6 +73,8 @@ def test_the_same_idempotency_key_adds_nothing(on: Truetick) -> None:
     [
         (["send", "12", "Hello"], 1, "too few digits"),
         (["send", "7033009600"], 1, "needs a text"),
+        (["send", "7033009600", " "], 1, "must not be blank"),
+        (["send", "7033009600", "Hello", "--expires-at", "2020-01-01T00:00:00Z"], 1, "has passed"),
         (["send", "7033009600", "Hello", "--channel", "nowhere"], 1, "no channel named 'nowhere'"),
         (["send", "7033009600", "Hello", "--send-after", "tomorrow"], 1, "send_after"),
         (["send", "7033009600", "Hello", "--priority", "urgent"], 2, "bulk"),
@@ -77,6 +102,19 @@ def test_a_list_fits_the_terminal_and_shows_ids_whole(on: Truetick, columns: int
     assert "\x1b" not in listed.out
 
 
+def test_a_code_that_says_no_more_than_the_status_is_left_out(on: Truetick, sqlite_url: str) -> None:
+    on("send", "7033009600", "Hello", "--expires-at", "2099-01-01T00:00:00Z")
+    engine = open_engine(sqlite_url)
+    with transaction(engine) as connection:
+        assert expire_due(connection, now=datetime(2100, 1, 1, tzinfo=UTC), most=10) == 1
+    engine.dispose()
+
+    listed = on("messages")
+
+    assert "expired" in listed.out
+    assert "expired: expired" not in listed.out
+
+
 def test_why_names_the_channel_the_queue_and_what_to_do(
     on: Truetick, sqlite_url: str, build: Callable[..., Parts], sandbox: Sandbox
 ) -> None:
@@ -95,6 +133,48 @@ def test_why_names_the_channel_the_queue_and_what_to_do(
     assert "One message goes out before it" in told
     assert "What to do Scan the QR code" in told
     assert "Whose turn yours" in told
+
+
+def test_a_throttled_channel_says_until_when_and_counts_the_queue_from_there(on: Truetick, sqlite_url: str) -> None:
+    on("send", "7033009600", "First")
+    message = on("send", "7033009601", "Second", "--json").json
+    slot = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=10)
+    engine = open_engine(sqlite_url)
+    with transaction(engine) as connection:
+        up = {"state": ChannelState.UP, "checked_at": datetime.now(UTC), "next_slot_at": slot}
+        connection.execute(update(Channel).values(up))
+    engine.dispose()
+
+    told = on("why", message["id"], "--json").json
+
+    assert told["message"]["pending_reason"] == "throttled"
+    assert told["whose_turn"] == "wasender"
+    assert f"asked to wait; sending goes on at {slot:%H:%M:%S} UTC" in told["because"][0]
+    assert f"counted from {slot:%H:%M:%S} UTC" in told["because"][1]
+    assert told["expected_at"] == (slot + timedelta(seconds=5.05)).isoformat().replace("+00:00", "Z")
+
+
+def test_of_a_long_story_why_shows_the_beginning_and_the_end(on: Truetick, sqlite_url: str) -> None:
+    message = on("send", "7033009600", "Hello", "--json").json
+    engine = open_engine(sqlite_url)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    attempt = {"message_seq": 1, "finished_at": at, "outcome": "not_sent", "cause": "gateway_unreachable"}
+    attempt |= {"detail": "", "worker": "here"}
+    event = {"message_seq": 1, "channel_id": 1, "at": at, "source": "worker", "after": "queued"}
+    with transaction(engine) as connection:
+        connection.execute(insert(Attempt), [attempt | {"number": number} for number in range(1, 1301)])
+        connection.execute(insert(Event), [event | {"reason": f"try-{number}"} for number in range(1, 1301)])
+    engine.dispose()
+
+    said = on("why", message["id"], columns=120)
+    told = on("why", message["id"], "--json").json
+
+    assert "… 1284 more" in said.out
+    assert "… 1285 more" in said.out
+    assert "1300" in said.out
+    assert "try-1300" in said.out
+    assert "try-7 " not in said.out
+    assert [attempt["number"] for attempt in told["attempts"]] == list(range(1101, 1301))
 
 
 def test_without_a_database_the_way_to_get_one_is_told(truetick: Truetick) -> None:

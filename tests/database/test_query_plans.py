@@ -16,6 +16,7 @@ from worker.models import Message
 from worker.outbox.abandoned import channels_left_behind
 from worker.outbox.claims import claim_next
 from worker.outbox.expiry import expire_due
+from worker.outbox.reading import Filters, backlog, list_messages
 from worker.outbox.ticks import take_due_checks
 
 Work = Callable[[Connection], Any]
@@ -45,6 +46,14 @@ def ask(connection: Connection) -> Any:
 
 def left_behind(connection: Connection) -> Any:
     return channels_left_behind(connection, now=NOON)
+
+
+def of_recipient(connection: Connection) -> Any:
+    return list_messages(connection, Filters(recipient=ALICE), now=NOON)
+
+
+def unreadable(connection: Connection) -> Any:
+    return list_messages(connection, Filters(unreadable="call me"), now=NOON)
 
 
 @pytest.fixture
@@ -103,6 +112,8 @@ INDEX_OF = {
     expire: "ix_messages_expiring",
     ask: "ix_messages_to_check",
     left_behind: "ix_messages_sending",
+    of_recipient: "ix_messages_recipient",
+    unreadable: "ix_messages_recipient",
 }
 
 
@@ -118,3 +129,11 @@ def test_each_hot_question_is_answered_from_its_partial_index(busy_desk: Desk) -
             assert "TEMP B-TREE" not in plan, "the next message is found without sorting"
             assert "Sort" not in plan
             busy_desk.set_channels(lease_token=None, lease_expires_at=None, lease_holder=None)
+
+
+def test_the_backlog_is_counted_in_the_partial_indexes_alone(busy_desk: Desk) -> None:
+    plan = plans(busy_desk, backlog)
+    for index in ("ix_messages_queued", "ix_messages_sending", "ix_messages_unresolved"):
+        assert index in plan, plan
+    assert "Seq Scan on messages" not in plan
+    assert "SCAN messages\n" not in plan + "\n"

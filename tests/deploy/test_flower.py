@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -117,6 +118,16 @@ def test_flower_shows_workers_queues_and_tasks_and_no_number_and_no_text(
         assert secret not in inspected
         assert secret not in stack.log("w1")
         assert secret not in stack.log("flower")
+
+
+def test_flower_listens_on_this_machine_alone_unless_told_otherwise(stack: Watched) -> None:
+    port = free_port()
+    flower = stack._start("flower", "flower", f"--port={port}")
+    wait_until(Flower(port).answers, within_s=30, what="Flower's first answer")
+
+    listening = [place.laddr for place in psutil.Process(flower.pid).net_connections() if place.status == "LISTEN"]
+
+    assert listening == [("127.0.0.1", port)]
 
 
 def _held(stack: Watched) -> str:

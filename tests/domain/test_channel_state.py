@@ -8,13 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.outbox.desk import NOON
-from worker.domain.channel_state import BLOCK_RETRY_AFTER, ChannelState, ChannelVerdict, remedy, state_after_report
+from worker.domain.channel_state import (
+    BLOCK_RETRY_AFTER,
+    DEFAULT_CHANNEL,
+    ChannelState,
+    ChannelVerdict,
+    remedy,
+    state_after_report,
+)
 from worker.domain.evidence import Connection, ConnectionReport
 from worker.domain.message_status import PENDING_STATES, MessageState
 from worker.domain.outcomes import OUTCOME_RULES, Cause, ChannelEffect, OutcomeKind
+from worker.domain.pace import Pace
 from worker.domain.pending_reason import ChannelView, pending_reason
 
 C = ChannelState
+PACE = Pace(1, 5)
 WORDS = ["", "connected", "need_scan", "logged_out", "expired", "connecting", "disconnected", "need_passkey", "odd"]
 WORDS += [*Cause, "no_api_key", "no_secret_key", "wrong_secret_key"]
 reports = st.builds(ConnectionReport, connection=st.sampled_from(Connection), word=st.sampled_from(WORDS))
@@ -91,11 +100,26 @@ def test_every_block_has_advice_of_its_own(cause: Cause) -> None:
     assert remedy(C.BLOCKED, cause, "sales") != remedy(C.BLOCKED, "odd", "sales")
 
 
+@pytest.mark.parametrize("cause", [Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key"])
+def test_advice_about_a_key_names_the_place_where_the_channel_has_it(cause: str) -> None:
+    of_default, of_another = (remedy(C.BLOCKED, cause, name) or "" for name in (DEFAULT_CHANNEL, "sales"))
+    assert "WASENDER_API_KEY" in of_default
+    assert "set-key" not in of_default
+    assert "truetick channels set-key sales" in of_another
+    assert "WASENDER_API_KEY" not in of_another
+
+
+def test_a_wrong_address_can_be_tried_again_at_once() -> None:
+    assert "truetick channels resume sales" in (remedy(C.BLOCKED, Cause.WRONG_ADDRESS, "sales") or "")
+
+
 @pytest.mark.parametrize(("message", "channel"), list(product(MessageState, C)))
 def test_every_pending_message_can_say_why_and_no_other_does(message: MessageState, channel: ChannelState) -> None:
     for due_in_s, failures, reason in product((-1, 0, 1), (0, 3), ("", "need_scan", Cause.NO_SUBSCRIPTION)):
         due_at = NOON + timedelta(seconds=due_in_s)
-        view = ChannelView(name="sales", state=channel, reason=reason, next_slot_at=NOON, failures=failures)
+        view = ChannelView(
+            name="sales", state=channel, reason=reason, next_slot_at=NOON, failures=failures, pace=PACE
+        )
         why = pending_reason(message, due_at, view, NOON)
         assert (why is not None) == (message in PENDING_STATES)
         if why is None:
@@ -107,6 +131,23 @@ def test_every_pending_message_can_say_why_and_no_other_does(message: MessageSta
             assert why.code.startswith("channel_") == waits_for_channel
             assert (why.action is not None) == waits_for_channel
             assert (why.code == "scheduled") == (due_in_s > 0)
+
+
+@pytest.mark.parametrize(
+    ("slot_in_s", "failures", "code"),
+    [(0, 0, "paced"), (5.05, 0, "paced"), (60, 0, "throttled"), (60, 2, "retrying"), (-60, 0, "paced")],
+)
+def test_a_slot_beyond_the_pace_is_called_throttled_and_says_when_sending_goes_on(
+    slot_in_s: float, failures: int, code: str
+) -> None:
+    slot = NOON + timedelta(seconds=slot_in_s)
+    view = ChannelView(name="sales", state=C.UP, reason="", next_slot_at=slot, failures=failures, pace=PACE)
+
+    why = pending_reason(MessageState.QUEUED, NOON, view, NOON)
+
+    assert why is not None
+    assert why.code == code
+    assert ("12:01:00 UTC" in why.sentence) == (code == "throttled")
 
 
 def test_every_cause_has_one_rule_and_a_sentence_for_people() -> None:

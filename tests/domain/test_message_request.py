@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.outbox.desk import NOON
+from tests.outbox.desk import ALICE, NOON
 from worker.domain.errors import InvalidRequest
 from worker.domain.message_request import (
     CAPTIONED,
@@ -158,7 +158,7 @@ def test_a_moment_is_the_same_however_its_zone_is_written() -> None:
     spellings.append(datetime(2026, 11, 22, 20, tzinfo=timezone(timedelta(hours=2))))
     requests = [request(send_after=spelling) for spelling in spellings]
     assert {kept.send_after for kept in requests} == {datetime(2026, 11, 22, 18, tzinfo=UTC)}
-    assert len({kept.fingerprint() for kept in requests}) == 1
+    assert len({kept.fingerprint(ALICE) for kept in requests}) == 1
 
 
 def test_a_message_expires_after_it_may_be_sent() -> None:
@@ -209,32 +209,39 @@ def test_metadata_is_plain_json_of_a_bounded_size_and_depth() -> None:
     assert "bytes" in refusal(metadata={"a": "é" * (room // 2 + 1)})
     for odd in (float("nan"), float("inf"), object(), {1, 2}, b"bytes", 10**5000, NOON):
         assert "plain JSON" in refusal(metadata={"a": odd})
-    assert request(metadata=nested(15)).fingerprint()
+    assert request(metadata=nested(15)).fingerprint(ALICE)
     for levels in (16, 100, 10_000):
         assert "nested" in refusal(metadata=nested(levels))
 
 
-def test_a_fingerprint_tells_contents_apart_and_knows_a_repetition() -> None:
-    plain = request()
-    assert plain.fingerprint() == request().fingerprint() == request(metadata=None).fingerprint()
-    repeated = request(message_id=str(uuid4()), idempotency_key="k")
-    assert repeated.fingerprint() == plain.fingerprint(), "the keys themselves are not what is said"
+def test_a_fingerprint_tells_apart_what_is_sent_and_knows_a_repetition() -> None:
+    plain = request().fingerprint(ALICE)
+    same = [
+        {"message_id": str(uuid4()), "idempotency_key": "k"},
+        {"crm_ref": "lead-7"},
+        {"metadata": {"a": 1}},
+        {"to": " 070330-09600"},
+        {"to": "+917033009600", "region": "AE"},
+    ]
+    for given in same:
+        assert request(**given).fingerprint(ALICE) == plain, given
     different = [
         *({"text": text} for text in ("hello", "Hello ", "Bye")),
         *({name: value} for name, value in CONTENTS.items() if name != "text"),
-        {"to": "+917033009601"},
         {"channel": "sales"},
-        {"region": "AE"},
         {"priority": "bulk"},
         {"send_after": NOON.isoformat()},
         {"expires_at": NOON.isoformat()},
         {"on_doubt": "resend"},
-        {"crm_ref": "lead-7"},
-        {"metadata": {"a": 1}},
-        {"metadata": {"a": "1"}},
         {},
     ]
-    prints = [request(**given).fingerprint() for given in different]
+    prints = [request(**given).fingerprint(ALICE) for given in different]
+    prints.append(request().fingerprint("+917033009601"))
+    prints += [request(to=to).fingerprint(None) for to in ("call me", "call me not")]
     assert len(set(prints)) == len(prints)
-    assert request(metadata={"a": 1, "b": 2}).fingerprint() == request(metadata={"b": 2, "a": 1}).fingerprint()
     assert all(len(fingerprint) == 64 for fingerprint in prints)
+
+
+@pytest.mark.parametrize("text", [" ", "\n\t ", "\u00a0\u2003"])
+def test_a_text_of_blanks_is_refused(text: str) -> None:
+    assert "text: must not be blank" in refusal(text=text)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from tests.outbox.desk import ALICE, DEFAULTS, Desk
 from worker.database import transaction
-from worker.domain.errors import Conflict, InvalidNumber
+from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest
 from worker.domain.message_request import parse_request
 from worker.domain.message_status import MessageState
 from worker.models import Event, Message
@@ -77,6 +77,29 @@ def test_the_same_key_for_another_content_is_a_conflict(
     assert count(desk) == (1, 1)
 
 
+def test_another_spelling_or_note_under_the_same_key_is_the_same_message(
+    desk: Desk, store: Callable[..., Enqueued]
+) -> None:
+    first = store(to="+91 70330 09600", idempotency_key="order-1")
+    again = store(to="7033009600", idempotency_key="order-1", crm_ref="lead-7", metadata={"try": 2})
+    assert (again.message_id, again.created) == (first.message_id, False)
+    with pytest.raises(Conflict) as caught:
+        store(to="7033009601", idempotency_key="order-1")
+    assert "recipient, content or option" in caught.value.message
+
+
+def test_a_time_that_has_passed_is_refused_unless_its_sender_would_not_see_that(
+    desk: Desk, store: Callable[..., Enqueued]
+) -> None:
+    past = desk.now.isoformat()
+    with pytest.raises(InvalidRequest) as caught:
+        store(expires_at=past)
+    assert caught.value.code == "expired"
+    assert count(desk) == (0, 0)
+    assert store(expires_at=past, keep_refused=True).state is MessageState.QUEUED
+    assert desk.expire() == 1
+
+
 def test_without_a_key_the_same_text_is_another_message(desk: Desk, store: Callable[..., Enqueued]) -> None:
     assert store().message_id != store().message_id
     assert count(desk) == (2, 2)
@@ -132,5 +155,5 @@ def test_an_unreachable_number_is_refused_or_kept_as_failed_with_its_reason(
 
 def test_any_far_time_can_be_stored(desk: Desk, store: Callable[..., Enqueued]) -> None:
     store(send_after="9999-12-31T23:59:59Z")
-    store(expires_at="0001-01-01T00:00:00Z")
+    store(expires_at="0001-01-01T00:00:00Z", keep_refused=True)
     assert desk.expire() == 1

@@ -6,11 +6,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.outbox.desk import ALICE, BOB, CAROL, Desk
-from worker.domain.errors import NotFound
+from worker.domain.errors import InvalidRequest, NotFound
 from worker.domain.evidence import Ack
-from worker.domain.message_status import PUBLIC_STATUS, MessageState
+from worker.domain.message_status import PENDING_STATES, PUBLIC_STATUS, MessageState
 from worker.domain.outcomes import Cause
 from worker.outbox import reading
+from worker.outbox.enqueue import enqueue_unreadable
+from worker.outbox.events import Source
 from worker.outbox.reading import Filters, MessageView
 
 
@@ -69,6 +71,7 @@ def test_a_list_is_filtered_newest_first_and_goes_on_where_it_ended(desk: Desk) 
     assert listed(desk, before_seq=seqs[1]) == [seqs[0]]
     assert listed(desk, channel="sales") == [seqs[1], seqs[0]]
     assert listed(desk, recipient=ALICE) == [seqs[2], seqs[0]]
+    assert listed(desk, unreadable=ALICE) == []
     assert listed(desk, crm_ref="x") == [seqs[1]]
     assert listed(desk, status="failed") == [seqs[2]]
     assert listed(desk, status="pending") == [seqs[1], seqs[0]]
@@ -102,9 +105,56 @@ def test_the_story_of_a_message_is_told_in_order(desk: Desk) -> None:
     desk.finish(desk.claim_one(channel_id), Cause.UNREACHABLE)
     desk.wait(1)
     desk.finish(desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
-    events = desk.write(lambda c: reading.events_of(c, seq))
+    events = desk.write(lambda c: reading.event_log(c, seq).newest)
     assert [event["after"] for event in events] == ["queued", "sending", "queued", "sending", "accepted"]
     assert events[-1]["evidence"] == {"attempt": 2, "gateway_msg_id": 7}
-    attempts = desk.write(lambda c: reading.attempts_of(c, seq))
+    attempts = desk.write(lambda c: reading.attempt_log(c, seq).newest)
     assert [attempt["cause"] for attempt in attempts] == ["gateway_unreachable", "accepted"]
     assert attempts[-1]["started_at"] == "2026-11-22T12:00:01Z"
+
+
+def test_a_message_that_could_not_be_read_is_found_as_it_was_written(desk: Desk) -> None:
+    channel_id = desk.channel()
+    kept = desk.write(
+        lambda c: enqueue_unreadable(
+            c,
+            {"to": "call me"},
+            InvalidRequest("no"),
+            channel_id=channel_id,
+            message_id=uuid4(),
+            now=desk.now,
+            source=Source.API,
+        )
+    )
+    found = desk.write(lambda c: reading.list_messages(c, Filters(unreadable="call me"), now=desk.now))
+    assert [message.id for message in found] == [kept.message_id]
+
+
+def test_of_a_long_story_the_newest_part_and_the_beginning_are_read(desk: Desk) -> None:
+    channel_id = desk.channel()
+    seq = desk.enqueue(channel_id)
+    desk.lease()
+    for _ in range(6):
+        desk.finish(desk.claim_one(channel_id), Cause.UNREACHABLE)
+        desk.wait(1)
+    attempts = desk.write(lambda c: reading.attempt_log(c, seq, newest=3))
+    assert [attempt["number"] for attempt in attempts.newest] == [4, 5, 6]
+    assert (attempts.first["number"], attempts.total) == (1, 6)
+    events = desk.write(lambda c: reading.event_log(c, seq, newest=2))
+    assert [event["after"] for event in events.newest] == ["sending", "queued"]
+    assert (events.first["before"], events.first["after"], events.total) == (None, "queued", 13)
+    none = desk.write(lambda c: reading.attempt_log(c, seq + 1))
+    assert (none.first, none.newest, none.total) == (None, [], 0)
+
+
+def test_the_backlog_counts_each_pending_state_of_each_channel(desk: Desk) -> None:
+    busy, idle = desk.channel("busy"), desk.channel("idle")
+    desk.accepted(busy, ALICE)
+    desk.enqueue(busy, BOB)
+    desk.finish(desk.claim_one(busy), Cause.TIMEOUT)
+    desk.enqueue(busy, CAROL)
+    desk.claim_one(busy)
+    desk.enqueue(busy, ALICE)
+    desk.enqueue(idle, ALICE)
+    counted = desk.write(reading.backlog)
+    assert counted == {busy: dict.fromkeys(PENDING_STATES, 1), idle: {MessageState.QUEUED: 1}}

@@ -16,6 +16,7 @@ from worker.channels import registry
 from worker.channels.registry import NewChannel
 from worker.clock import system_clock
 from worker.database import open_engine, snapshot, transaction
+from worker.domain.channel_state import DEFAULT_CHANNEL
 from worker.domain.message_status import PUBLIC_STATUS, MessageState
 from worker.domain.pace import Pace
 from worker.models import Channel, Event, Message
@@ -56,9 +57,9 @@ def stack(database_url: str, engine: Engine, broker: Valkey, sandbox: Sandbox, t
     }
     vault = Vault(read_settings(TRUETICK_SECRET_KEY=SECRET_KEY, _env_file=None))
     for number, name in enumerate(CHANNELS):
-        key = API_KEY if name == registry.DEFAULT_CHANNEL else f"{number:02x}" * 32
+        key = API_KEY if name == DEFAULT_CHANNEL else f"{number:02x}" * 32
         sandbox.create_channel(name, api_key=key, limit=str(PACE), limit_mode="sliding")
-        if name != registry.DEFAULT_CHANNEL:
+        if name != DEFAULT_CHANNEL:
             with transaction(engine) as connection:
                 new = NewChannel(name=name, pace=PACE, api_key_encrypted=vault.seal(key))
                 registry.add(connection, new, system_clock())

@@ -17,7 +17,9 @@ from worker.domain.pending_reason import ChannelView, pending_reason
 from worker.outbox.reading import MessageView
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-DOWN = ChannelView(name="default", state=ChannelState.DOWN, reason="need_scan", next_slot_at=None, failures=0)
+DOWN = ChannelView(
+    name="default", state=ChannelState.DOWN, reason="need_scan", next_slot_at=None, failures=0, pace=Pace(1, 5)
+)
 CONTACTS = unique(read_contacts())
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.stack.processes import Running, until
+from worker.settings import read_settings
+from worker.stack.one_machine import OneMachine
+from worker.stack.parts import Addresses
 from worker.stack.ports import free_port
 from worker.stack.probes import http_answers
 
@@ -165,3 +168,20 @@ def test_a_setting_that_cannot_be_used_is_one_sentence_and_exit_code_1(up: Calla
 
 def test_a_wrong_option_is_exit_code_2(up: Callable[..., Running]) -> None:
     assert up("--nonsense").process.wait(20) == 2
+
+
+def test_no_address_is_shown_with_what_opens_it(tmp_path: Path) -> None:
+    settings = read_settings(
+        DATABASE_URL="postgresql://me:secret-1@db/crm",
+        CELERY_BROKER_URL="redis://:secret-2@broker:6379/0?password=secret-4",
+        WASENDER_BASE_URL="https://me:secret-3@gateway.example/api",
+        WASENDER_API_KEY="secret-5",
+        TRUETICK_VAR_DIR=tmp_path,
+        _env_file=None,
+    )
+    where = Addresses(web_host="127.0.0.1", web_port=5000, sandbox_port=8900, flower_port=None)
+
+    said = "\n".join(OneMachine(settings=settings, addresses=where).notice())
+
+    assert "https://gateway.example/api" in said
+    assert "secret-" not in said

@@ -11,6 +11,7 @@ from worker.channels import registry
 from worker.domain.channel_state import ChannelState, remedy
 from worker.domain.message_status import MessageState
 from worker.domain.pace import Pace
+from worker.domain.pending_reason import ChannelView, waits_until
 from worker.outbox.reading import backlog
 
 #: A state that nobody confirmed for this many check intervals is no longer vouched for.
@@ -38,6 +39,8 @@ class ChannelStanding:
     pace: Pace
     #: What a person should do; None when all is well.
     action: str | None
+    #: What holds up sending although the channel is up: trouble at WaSender, or its wish that we wait.
+    note: str | None
 
     @property
     def has_key(self) -> bool:
@@ -49,6 +52,11 @@ class ChannelStanding:
         """It can send, as far as fresh evidence tells."""
         return self.state is ChannelState.UP and self.verified
 
+    @property
+    def flowing(self) -> bool:
+        """It can send, and its latest attempts give no reason to doubt that messages go out."""
+        return self.sends and self.note is None
+
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -57,11 +65,13 @@ class ChannelStanding:
             "since": _iso(self.since),
             "checked_at": _iso(self.checked_at),
             "verified": self.verified,
+            "flowing": self.flowing,
             "pending": self.pending,
             "unacked": self.unacked,
             "in_doubt": self.in_doubt,
             "pace": str(self.pace),
             "action": self.action,
+            "note": self.note,
         }
 
 
@@ -69,7 +79,7 @@ def standings(connection: Connection, *, now: datetime, check_interval_s: float)
     """Every channel, by name."""
     counts = backlog(connection)
     fresh_since = now - timedelta(seconds=check_interval_s * FRESH_INTERVALS)
-    return [_standing(row, counts.get(row.id, {}), fresh_since) for row in registry.all_channels(connection)]
+    return [_standing(row, counts.get(row.id, {}), fresh_since, now) for row in registry.all_channels(connection)]
 
 
 def as_json(channels: Sequence[ChannelStanding]) -> dict[str, Any]:
@@ -77,6 +87,7 @@ def as_json(channels: Sequence[ChannelStanding]) -> dict[str, Any]:
     return {
         "channels": [channel.as_json() for channel in channels],
         "all_up": all_up(channels),
+        "all_flowing": all_flowing(channels),
         "pending": sum(channel.pending for channel in channels),
         "unacked": sum(channel.unacked for channel in channels),
         "in_doubt": sum(channel.in_doubt for channel in channels),
@@ -89,7 +100,13 @@ def all_up(channels: Sequence[ChannelStanding]) -> bool:
     return bool(keyed) and all(channel.sends for channel in keyed)
 
 
-def _standing(row: Any, counts: dict[MessageState, int], fresh_since: datetime) -> ChannelStanding:
+def all_flowing(channels: Sequence[ChannelStanding]) -> bool:
+    """Do messages go out on every channel with a key? False when there is none."""
+    keyed = [channel for channel in channels if channel.has_key]
+    return bool(keyed) and all(channel.flowing for channel in keyed)
+
+
+def _standing(row: Any, counts: dict[MessageState, int], fresh_since: datetime, now: datetime) -> ChannelStanding:
     verified = row.checked_at is not None and row.checked_at >= fresh_since
     return ChannelStanding(
         id=row.id,
@@ -104,7 +121,27 @@ def _standing(row: Any, counts: dict[MessageState, int], fresh_since: datetime) 
         in_doubt=counts.get(MessageState.IN_DOUBT, 0),
         pace=Pace(row.pace_messages, row.pace_seconds),
         action=_action(row, verified, fresh_since),
+        note=_note(row, counts.get(MessageState.QUEUED, 0), now),
     )
+
+
+def _note(row: Any, queued: int, now: datetime) -> str | None:
+    if row.state is not ChannelState.UP:
+        return None
+    if row.failures and (queued or row.next_slot_at > now):
+        attempts = "one attempt" if row.failures == 1 else f"{row.failures} attempts in a row"
+        again = f"at {row.next_slot_at:%H:%M:%S} UTC" if row.next_slot_at > now else "at once"
+        return f"WaSender is not answering well ({attempts}); next try {again}."
+    view = ChannelView(
+        name=row.name,
+        state=row.state,
+        reason=row.reason,
+        next_slot_at=row.next_slot_at,
+        failures=row.failures,
+        pace=Pace(row.pace_messages, row.pace_seconds),
+    )
+    throttled_until = view.throttled_until(now)
+    return waits_until(throttled_until) if throttled_until else None
 
 
 def _action(row: Any, verified: bool, fresh_since: datetime) -> str | None:

@@ -7,13 +7,12 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, or_, select, update
 
 from worker.database import insert_unless_there
-from worker.domain.channel_state import ChannelState
+from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState
 from worker.domain.errors import Conflict, InvalidRequest, NotFound
 from worker.domain.pace import Pace
 from worker.models import Channel
 from worker.outbox.events import Source, event, record
 
-DEFAULT_CHANNEL = "default"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from worker.domain.channel_state import ChannelState, ChannelVerdict, state_after_report
+from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState, ChannelVerdict, state_after_report
 from worker.domain.errors import Conflict
 from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
@@ -62,6 +62,33 @@ def resume(connection: Connection, channel_id: int, *, now: datetime) -> None:
     connection.execute(update(Channel).where(Channel.id == channel_id).values(check_due_at=now))
 
 
+def replace_key(connection: Connection, channel_id: int, api_key_encrypted: str, *, now: datetime) -> ChannelState:
+    """Give a channel another key, and have it checked anew; a paused one stays paused. Returns its state.
+
+    Raises Conflict for the default channel, whose key is the environment's.
+    """
+    kept = connection.execute(
+        select(Channel.name, Channel.state, Channel.reason)
+        .where(Channel.id == channel_id)
+        .with_for_update(key_share=True)
+    ).one()
+    if kept.name == DEFAULT_CHANNEL:
+        raise Conflict(
+            f"The key of channel {DEFAULT_CHANNEL} stands in the workers' environment. "
+            "Set WASENDER_API_KEY there and restart them.",
+            code="key_of_environment",
+        )
+    connection.execute(
+        update(Channel)
+        .where(Channel.id == channel_id)
+        .values(api_key_encrypted=api_key_encrypted, check_due_at=now, checked_at=None)
+    )
+    paused = kept.state is ChannelState.PAUSED
+    verdict = ChannelVerdict(ChannelState.PAUSED, kept.reason) if paused else ChannelVerdict(ChannelState.UNKNOWN, "")
+    _write(connection, channel_id, kept.state, verdict, now=now, source=Source.OPERATOR, because="key_replaced")
+    return verdict.state
+
+
 def _write(
     connection: Connection,
     channel_id: int,
@@ -70,6 +97,7 @@ def _write(
     *,
     now: datetime,
     source: Source,
+    because: str | None = None,
 ) -> None:
     changed: dict[str, Any] = {"state": verdict.state, "reason": verdict.reason[:64]}
     if verdict.state is not before:
@@ -83,6 +111,6 @@ def _write(
         source=source,
         before=before,
         after=verdict.state,
-        reason=verdict.reason[:64],
+        reason=because or verdict.reason[:64],
     )
     record(connection, [news])

@@ -11,6 +11,16 @@ channels = typer.Typer(invoke_without_command=True)
 Name = Annotated[str, typer.Argument(help="The channel's name: a-z, 0-9, - and _.", show_default=False)]
 
 
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TRUETICK_CHANNEL_API_KEY",
+        help="WaSender's API key of the session; - reads it from standard input. Asked for when left out.",
+        show_default=False,
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     app.command()(status)
     app.add_typer(channels, name="channels")
@@ -19,7 +29,8 @@ def register(app: typer.Typer) -> None:
 def status(as_json: AsJson = False) -> None:
     """Show whether each channel can send, what to do about those that cannot, and how much is waiting.
 
-    Exit code 0 when every channel with a key is up, 1 when one is not, or when nobody has checked lately.
+    Exit code 0 when messages flow on every channel with a key; 1 when one is not up, when WaSender does not answer
+    well or asked to wait, or when nobody has checked lately.
 
     Example: `truetick status --json`
     """
@@ -31,7 +42,7 @@ def status(as_json: AsJson = False) -> None:
 
 @channels.callback()
 def list_channels(context: typer.Context, as_json: AsJson = False) -> None:
-    """List, add, pause and resume channels (WhatsApp numbers). Without a command, list them.
+    """List, add, pause and resume channels (WhatsApp numbers), replace their keys. Without a command, list them.
 
     Example: `truetick channels`
 
@@ -46,14 +57,7 @@ def list_channels(context: typer.Context, as_json: AsJson = False) -> None:
 @channels.command()
 def add(
     name: Name,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TRUETICK_CHANNEL_API_KEY",
-            help="WaSender's API key of the session; - reads it from standard input. Asked for when left out.",
-            show_default=False,
-        ),
-    ] = None,
+    api_key: ApiKey = None,
     webhook_secret: Annotated[
         str | None,
         typer.Option(envvar="TRUETICK_CHANNEL_WEBHOOK_SECRET", help="The session's webhook secret."),
@@ -80,6 +84,21 @@ def add(
         pace=pace,
         as_json=as_json,
     )
+
+
+@channels.command()
+def set_key(name: Name, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """Replace a channel's API key, and have it checked anew. A block for a bad key ends by that.
+
+    Other users of this machine can see a key on the command line: leave it out to be asked, or pipe it in.
+
+    Example: `truetick channels set-key sales`
+
+    Example: `truetick channels set-key sales --api-key - < key-file`
+    """
+    from worker.cli import channel_work
+
+    channel_work.set_key(name, api_key=_api_key(api_key), as_json=as_json)
 
 
 @channels.command()

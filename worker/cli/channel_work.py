@@ -9,6 +9,7 @@ from worker.channels.registry import NewChannel
 from worker.cli import display
 from worker.cli.workplace import Workers, ask_for_check, workplace
 from worker.database import snapshot, transaction
+from worker.domain.channel_state import ChannelState
 from worker.domain.errors import InvalidRequest
 from worker.domain.pace import Pace
 from worker.parts import Parts
@@ -17,7 +18,7 @@ LONGEST_SECRET = 512
 
 
 def status(*, as_json: bool) -> bool:
-    """Show how the channels stand; True when every channel with a key can send."""
+    """Show how the channels stand; True when messages flow on every channel with a key."""
     with workplace() as parts:
         found, now = _standings(parts)
     if as_json:
@@ -25,7 +26,7 @@ def status(*, as_json: bool) -> bool:
     else:
         _show(found, now)
         _advise(found)
-    return overview.all_up(found)
+    return overview.all_flowing(found)
 
 
 def list_them(*, as_json: bool) -> None:
@@ -54,6 +55,23 @@ def add(
         with transaction(parts.engine) as connection:
             registry.add(connection, channel, parts.clock())
         _answer(parts, name, f"Channel {name} was added.", as_json=as_json, check=True)
+
+
+def set_key(name: str, *, api_key: str, as_json: bool) -> None:
+    key = _secret(api_key, "The API key")
+    with workplace() as parts:
+        sealed = parts.vault.seal(key)
+        with transaction(parts.engine) as connection:
+            channel_id = registry.channel_id(connection, name)
+            state = states.replace_key(connection, channel_id, sealed, now=parts.clock())
+        paused = state is ChannelState.PAUSED
+        _answer(
+            parts,
+            name,
+            f"Channel {name} has its new key." + (" It stays paused." if paused else ""),
+            as_json=as_json,
+            check=not paused,
+        )
 
 
 def pause(name: str, *, as_json: bool) -> None:
@@ -102,7 +120,7 @@ def _show(found: Sequence[ChannelStanding], now: datetime) -> None:
             [
                 channel.name,
                 display.styled(
-                    "unknown" if channel.state == "up" and not channel.verified else channel.state, _state(channel)
+                    "unknown" if channel.state == "up" and not channel.flowing else channel.state, _state(channel)
                 ),
                 display.ago(channel.since, now),
                 display.ago(channel.checked_at, now),
@@ -119,7 +137,9 @@ def _show(found: Sequence[ChannelStanding], now: datetime) -> None:
 
 def _state(channel: ChannelStanding) -> str:
     if channel.state == "up":
-        return "up" if channel.verified else "up (unverified)"
+        if not channel.verified:
+            return "up (unverified)"
+        return "up" if channel.flowing else "up (not flowing)"
     return f"{channel.state} ({channel.reason})" if channel.reason else channel.state
 
 
@@ -127,8 +147,13 @@ def _advise(found: Sequence[ChannelStanding]) -> None:
     for channel in found:
         if channel.action:
             display.say(f"{channel.name}: {channel.action}", style="yellow")
-    if overview.all_up(found):
+        if channel.note:
+            display.say(f"{channel.name}: {channel.note}", style="yellow")
+    if overview.all_flowing(found):
         display.say("All channels are up.", style="green")
+    elif overview.all_up(found):
+        held_up = sum(not channel.flowing for channel in found if channel.has_key)
+        display.say(f"All channels are up, but messages do not flow on {held_up} of {len(found)}.", style="red")
     elif found:
         cannot = sum(not channel.sends for channel in found)
         display.say(f"{cannot} of {len(found)} channels cannot be relied on to send.", style="red")

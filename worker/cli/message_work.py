@@ -53,10 +53,12 @@ def list_them(
     *, status: str | None, channel: str | None, to: str | None, crm_ref: str | None, limit: int, as_json: bool
 ) -> None:
     with workplace() as parts:
+        recipient = _address(to, parts.settings.default_region) if to else None
         filters = Filters(
             status=status,
             channel=channel,
-            recipient=_address(to, parts.settings.default_region) if to else None,
+            recipient=recipient,
+            unreadable=None if recipient else to,
             crm_ref=crm_ref,
         )
         now = parts.clock()
@@ -90,19 +92,19 @@ def _advice(explained: Explanation, workers: Workers) -> list[str]:
     """What to do about a message that waits. A missing worker comes first: it hides everything else."""
     if workers is Workers.ANSWER:
         return [explained.action] if explained.action else []
-    problem = "No worker answers." if workers is Workers.SILENT else "The broker cannot be reached."
+    problem = "No worker answers." if workers is Workers.SILENT else "The broker cannot be reached or is full."
     start = "The message is kept and goes out once a worker runs: truetick up (or celery -A worker worker)."
     stopped = explained.channel.state not in {ChannelState.UP, ChannelState.UNKNOWN}
     known = [explained.action] if explained.action and stopped else []
     return [f"{problem} {start}", *known]
 
 
-def _address(written: str, region: str) -> str:
-    """The recipient as it is stored; what is no number is looked for as it was written."""
+def _address(written: str, region: str) -> str | None:
+    """The recipient as it is stored; None for what is no number, which is looked for as it was written."""
     try:
         return normalise_recipient(written, region).address
     except InvalidNumber:
-        return written
+        return None
 
 
 def _show(found: list[MessageView], now: datetime) -> None:
@@ -110,7 +112,8 @@ def _show(found: list[MessageView], now: datetime) -> None:
     columns = ["id", "status", "to", *(["channel", "created", "crm ref"] if wide else [])]
     rows: list[list[str | Text]] = []
     for message in found:
-        detail = message.pending.code if message.pending else message.error_code
+        code = message.pending.code if message.pending else message.error_code
+        detail = None if code == message.status else code
         status = f"{message.status}: {detail}" if detail else message.status
         more = [message.channel.name, display.ago(message.created_at, now), message.crm_ref or ""] if wide else []
         rows.append([str(message.id), display.styled(message.status, status), message.recipient or message.to, *more])

@@ -1,13 +1,21 @@
 """What `truetick why` shows: the chain of causes first, then what happened, in the order it happened."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from rich.text import Text
+
 from worker.cli import display
 from worker.domain.durations import lasting
-from worker.outbox.reading import MessageView
+from worker.outbox.reading import Log, MessageView
 from worker.why import Explanation
+
+#: How many of the newest attempts and events are shown, besides the first one.
+SHOWN = 15
+
+Row = list[str | Text]
 
 _TURNS = {
     "truetick": "Truetick's: nothing to do but wait",
@@ -44,7 +52,7 @@ def show_why(why: Explanation, now: datetime) -> None:
         late = "now" if why.expected_at <= now else f"in {lasting(why.expected_at - now)}"
         lines.append(("Goes out", f"{late} ({why.expected_at:%Y-%m-%d %H:%M:%S} UTC), if the channel stays up"))
     display.facts(lines)
-    if why.attempts:
+    if why.attempts.total:
         _attempts(why.attempts)
     _timeline(why.events)
 
@@ -63,43 +71,54 @@ def _moment(at: datetime, now: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC, {display.ago(at, now)}"
 
 
-def _attempts(attempts: list[dict[str, Any]]) -> None:
+def _attempts(attempts: Log) -> None:
     display.say()
     display.say("Attempts", style="bold")
     display.table(
         [">no", "began (UTC)", "outcome", "cause", "http", "WaSender's words"],
-        [
-            [
+        _rows(
+            attempts,
+            lambda attempt: [
                 str(attempt["number"]),
                 display.clock_time(attempt["started_at"]) or "not begun",
                 display.styled(attempt["outcome"]),
                 attempt["cause"],
                 str(attempt["http_status"] or ""),
                 attempt["detail"],
-            ]
-            for attempt in attempts
-        ],
+            ],
+            # In the column of the times, which is the widest one that is never broken.
+            lambda left_out: ["", left_out, "", "", "", ""],
+        ),
         whole=["began (UTC)", "outcome"],
     )
 
 
-def _timeline(events: list[dict[str, Any]]) -> None:
+def _timeline(events: Log) -> None:
     display.say()
     display.say("Timeline", style="bold")
     display.table(
         ["time (UTC)", "became", "learnt from", "reason", "evidence"],
-        [
-            [
+        _rows(
+            events,
+            lambda event: [
                 display.clock_time(event["at"]),
                 display.styled(event["after"]),
                 event["source"],
                 event["reason"],
                 _evidence(event["evidence"]),
-            ]
-            for event in events
-        ],
+            ],
+            lambda left_out: [left_out, "", "", "", ""],
+        ),
         whole=["time (UTC)", "became"],
     )
+
+
+def _rows(log: Log, row: Callable[[dict[str, Any]], Row], gap: Callable[[str], Row]) -> list[Row]:
+    """The first entry and the last few; how many there were in between is said, not shown."""
+    left_out = log.total - SHOWN - 1
+    if log.first is None or left_out <= 0:
+        return [row(entry) for entry in log.newest]
+    return [row(log.first), gap(f"… {left_out} more"), *(row(entry) for entry in log.newest[-SHOWN:])]
 
 
 def _evidence(evidence: dict[str, Any] | None) -> str:

@@ -34,7 +34,7 @@ class Workers(StrEnum):
 
     ANSWER = "answer"
     SILENT = "silent"
-    #: The broker itself is away.
+    #: The broker itself is away, or full.
     UNREACHABLE = "unreachable"
 
 
@@ -47,26 +47,23 @@ def wake_drain() -> None:
 
 def ask_for_check() -> Workers:
     """Have the channels checked now rather than at the next interval."""
-    from kombu.exceptions import OperationalError as BrokerAway
-
     from worker import tasks
+    from worker.celery_app import BrokerTrouble
 
     try:
         tasks.check_channels.apply_async(expires=60)
-    except BrokerAway:
+    except BrokerTrouble:
         return Workers.UNREACHABLE
     return look_for_workers()
 
 
 def look_for_workers() -> Workers:
     """Ask for a sign of life; the first worker's answer is enough."""
-    from kombu.exceptions import OperationalError as BrokerAway
-
-    from worker.celery_app import app
+    from worker.celery_app import BrokerTrouble, app
 
     try:
         # Beat answers `ping` as well, so it is a question that only workers understand.
         answers = app.control.broadcast("active_queues", reply=True, limit=1, timeout=WORKER_ANSWERS_S)
-    except (BrokerAway, OSError):
+    except BrokerTrouble:
         return Workers.UNREACHABLE
     return Workers.ANSWER if answers else Workers.SILENT

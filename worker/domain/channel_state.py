@@ -25,6 +25,9 @@ class ChannelState(StrEnum):
 
 C = ChannelState
 
+#: The channel whose key stands in the workers' environment; every other one's stands encrypted in the database.
+DEFAULT_CHANNEL = "default"
+
 #: A refusal that `GET /status` does not show is believed this long before one message tries again.
 BLOCK_RETRY_AFTER = timedelta(minutes=10)
 #: Blocks that a good answer of `GET /status` disproves at once.
@@ -65,13 +68,21 @@ _REMEDY_OF_WORD = {
     "expired": "The session can no longer be resumed. Link the phone again by QR code in WaSender.",
     "connecting": "WaSender is reconnecting by itself. If it lasts longer than five minutes, restart the session.",
     "disconnected": "WaSender has lost the phone. Check that it is online; if it lasts, restart the session.",
+    Cause.BAD_KEY: "Give it the session's API key from WaSender: truetick channels set-key {name}",
+    "no_api_key": "Give it the session's API key from WaSender: truetick channels set-key {name}",
+    "no_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart.",
+    "wrong_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart. "
+    "If that key is lost, give it the session's API key anew: truetick channels set-key {name}",
+    Cause.WRONG_CREDENTIAL: "Give it the session's API key, not the personal access token: "
+    "truetick channels set-key {name}",
+    Cause.NO_SUBSCRIPTION: "Renew the WaSender subscription. Sending is tried again every ten minutes.",
+    Cause.WRONG_ADDRESS: "Correct WASENDER_BASE_URL (https://www.wasenderapi.com/api) and restart; "
+    "then let it go on at once with: truetick channels resume {name}",
+}
+_REMEDY_OF_DEFAULT = {
     Cause.BAD_KEY: "Copy the session's API key from WaSender into WASENDER_API_KEY and restart.",
     "no_api_key": "Set WASENDER_API_KEY to the session's API key from WaSender and restart.",
-    "no_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart.",
-    "wrong_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart.",
     Cause.WRONG_CREDENTIAL: "Set WASENDER_API_KEY to the session's API key, not to the personal access token.",
-    Cause.NO_SUBSCRIPTION: "Renew the WaSender subscription. Sending is tried again every ten minutes.",
-    Cause.WRONG_ADDRESS: "Correct WASENDER_BASE_URL (https://www.wasenderapi.com/api) and restart.",
 }
 
 
@@ -85,4 +96,5 @@ def remedy(state: ChannelState, reason: str, name: str) -> str | None:
         return f"A person paused it. Let it go on with: truetick channels resume {name}"
     if state is C.MUTE:
         return "WaSender says connected, but WhatsApp ticks nothing. Restart the session in WaSender."
-    return _REMEDY_OF_WORD.get(reason, "Look at the session in WaSender and link the phone again.")
+    known = _REMEDY_OF_WORD | (_REMEDY_OF_DEFAULT if name == DEFAULT_CHANNEL else {})
+    return known.get(reason, "Look at the session in WaSender and link the phone again.").format(name=name)

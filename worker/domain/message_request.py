@@ -49,6 +49,12 @@ def _storable(text: str) -> str:
     return text
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
 def _fetchable(url: str) -> str:
     if not url.lower().startswith(("https://", "http://")) or any(c.isspace() for c in url):
         raise ValueError("must be an http(s) address that WaSender can fetch")
@@ -76,7 +82,9 @@ def _deeper_than(levels: int, value: object) -> bool:
     return levels == 0 or any(_deeper_than(levels - 1, part) for part in parts)
 
 
-Text = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_storable)]
+Text = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_storable), AfterValidator(_not_blank)
+]
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_storable), AfterValidator(_fetchable)]
 Time = Annotated[AwareDatetime, BeforeValidator(_number_is_no_time), AfterValidator(_in_utc)]
@@ -190,9 +198,15 @@ class SendRequest(_Part):
             include={"text", "file_name", *CONTENT_FIELDS}, exclude_none=True, exclude_defaults=False
         )
 
-    def fingerprint(self) -> str:
-        """A digest of what would be sent to whom; tells a repeated request from another one under the same key."""
-        said = self.model_dump(mode="json", exclude={"message_id", "idempotency_key"}, exclude_none=True)
+    def fingerprint(self, recipient: str | None) -> str:
+        """A digest of what is to be sent to whom and how: tells a repeated request from another under the same key.
+
+        `recipient` is the address that `to` and `region` spell; None where they spell none, so that they speak for
+        themselves. The CRM's own notes (`crm_ref`, `metadata`) change nothing of what is sent.
+        """
+        notes = {"message_id", "idempotency_key", "crm_ref", "metadata"}
+        spelling = {"to", "region"} if recipient else set()
+        said = self.model_dump(mode="json", exclude=notes | spelling, exclude_none=True) | {"recipient": recipient}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def earliest(self, now: datetime) -> datetime:

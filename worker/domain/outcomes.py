@@ -96,13 +96,13 @@ OUTCOME_RULES: dict[Cause, OutcomeRule] = {
     Cause.BAD_KEY: OutcomeRule(
         OutcomeKind.NOT_SENT,
         ChannelEffect.BLOCK,
-        "WaSender does not know this channel's API key. Correct WASENDER_API_KEY; the message waits.",
+        "WaSender does not know this channel's API key. Correct the key; the message waits.",
     ),
     Cause.WRONG_CREDENTIAL: OutcomeRule(
         OutcomeKind.NOT_SENT,
         ChannelEffect.BLOCK,
         "WaSender got the wrong kind of credential (a session key where a personal access token belongs, "
-        "or the reverse). Correct WASENDER_API_KEY; the message waits.",
+        "or the reverse). Correct the channel's key; the message waits.",
     ),
     Cause.NO_SUBSCRIPTION: OutcomeRule(
         OutcomeKind.NOT_SENT,

@@ -14,6 +14,8 @@ from worker.domain.errors import NotConfigured
 #: The share by which slots are wider than the limit, and the least and most it adds in seconds.
 MARGIN = 0.01
 MARGIN_BOUNDS_S = (0.002, 0.050)
+#: A slot may be reserved a little before the former one has begun.
+RESERVED_EARLY = timedelta(seconds=1)
 
 _SPELLING = re.compile(r"\s*(\d{1,6})\s*/\s*(\d{1,6}(?:\.\d{1,3})?)\s*")
 
@@ -51,6 +53,10 @@ class Pace:
         """The earliest next slot once a POST began at `started_at`; never before one already reserved."""
         following = started_at + self.interval
         return following if reserved_until is None else max(following, reserved_until)
+
+    def is_beyond_turn(self, slot: datetime, now: datetime) -> bool:
+        """Is this next slot further away than the pace alone can put it?"""
+        return slot > now + self.interval + RESERVED_EARLY
 
     def __str__(self) -> str:
         seconds = f"{self.seconds:.3f}".rstrip("0").rstrip(".")

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from worker.domain.channel_state import ChannelState, remedy
 from worker.domain.message_status import MessageState
+from worker.domain.pace import Pace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,12 @@ class ChannelView:
     reason: str
     next_slot_at: datetime | None
     failures: int
+    pace: Pace
+
+    def throttled_until(self, now: datetime) -> datetime | None:
+        """When sending goes on, if WaSender asked to wait; None where the pace alone decides."""
+        told_to_wait = not self.failures and self.next_slot_at and self.pace.is_beyond_turn(self.next_slot_at, now)
+        return self.next_slot_at if told_to_wait else None
 
 
 @dataclass(frozen=True)
@@ -63,4 +70,12 @@ def pending_reason(
         return PendingReason(code, sentence, remedy(channel.state, channel.reason, channel.name))
     if channel.failures:
         return PendingReason("retrying", "WaSender is not answering well; sending goes on after a pause.")
+    throttled_until = channel.throttled_until(now)
+    if throttled_until:
+        return PendingReason("throttled", waits_until(throttled_until))
     return PendingReason("paced", "It waits for its turn at the channel's pace.")
+
+
+def waits_until(at: datetime) -> str:
+    """What is said of a channel that WaSender has throttled."""
+    return f"WaSender asked to wait; sending goes on at {at:%H:%M:%S} UTC."

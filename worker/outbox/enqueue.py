@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, or_, select
 
 from worker.database import insert_unless_there
-from worker.domain.errors import Conflict, InvalidNumber, TruetickError
+from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, TruetickError
 from worker.domain.message_request import LONGEST_KEPT_RECIPIENT, SendRequest
 from worker.domain.message_status import MessageState
 from worker.domain.phone import normalise_recipient
@@ -51,10 +51,11 @@ def enqueue(
     """Store a request as a queued message, or find the one it was stored as.
 
     `message_id` holds where the request names none. A recipient that nobody could reach raises InvalidNumber, or,
-    with `keep_refused` (for senders who would never see the error), is stored as a failed message. Raises Conflict
-    for an id or idempotency key that was used for something else.
+    with `keep_refused` (for senders who would never see the error), is stored as a failed message. So does an
+    `expires_at` in the past raise InvalidRequest, or is stored, and expires. Raises Conflict for an id or idempotency
+    key that was used for something else.
     """
-    row = {
+    row: dict[str, Any] = {
         "id": request.message_id or message_id,
         "channel_id": channel_id,
         "state": MessageState.QUEUED,
@@ -68,15 +69,21 @@ def enqueue(
         "crm_ref": request.crm_ref,
         "meta": request.metadata,
         "idempotency_key": request.idempotency_key,
-        "fingerprint": request.fingerprint(),
         "created_at": now,
     }
+    recipient = None
     try:
-        row["recipient"] = normalise_recipient(request.to, request.region or defaults.region).address
+        recipient = normalise_recipient(request.to, request.region or defaults.region).address
     except InvalidNumber as error:
         if not keep_refused:
             raise
         row |= _failed(error)
+    row |= {"recipient": recipient, "fingerprint": request.fingerprint(recipient)}
+    found = _find(connection, row)
+    if found is not None:
+        return found
+    if not keep_refused and request.expires_at is not None and request.expires_at <= now:
+        raise InvalidRequest("expires_at has passed already, so the message could never be sent.", code="expired")
     return _insert(connection, row, source)
 
 
@@ -104,7 +111,8 @@ def enqueue_unreadable(
         "fingerprint": "",
         "created_at": now,
     }
-    return _insert(connection, row | _failed(error), source)
+    row |= _failed(error)
+    return _find(connection, row) or _insert(connection, row, source)
 
 
 def _failed(error: TruetickError) -> dict[str, Any]:
@@ -112,9 +120,6 @@ def _failed(error: TruetickError) -> dict[str, Any]:
 
 
 def _insert(connection: Connection, row: dict[str, Any], source: Source) -> Enqueued:
-    found = _find(connection, row)
-    if found is not None:
-        return found
     seq = connection.execute(
         insert_unless_there(connection, Message).values(**row, attempts=0, checks=0).returning(Message.seq)
     ).scalar_one_or_none()
@@ -147,8 +152,8 @@ def _find(connection: Connection, row: dict[str, Any]) -> Enqueued | None:
     found = known[0]
     if len(known) > 1 or found.fingerprint != row["fingerprint"]:
         raise Conflict(
-            f"Message {found.id} was enqueued before under the same id or idempotency key, with another content. "
-            "Use a new key for a new message.",
+            f"Message {found.id} was enqueued before under the same id or idempotency key, with another recipient, "
+            "content or option. Use a new key for a new message.",
         )
     return Enqueued(found.id, found.channel_id, False, found.state)
 

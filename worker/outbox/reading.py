@@ -5,17 +5,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, func, literal_column, or_, select
+from sqlalchemy import Connection, Row, Select, func, literal_column, or_, select, text, union_all
 
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import NotFound
-from worker.domain.message_status import PENDING_STATES, PUBLIC_STATUS, MessageState
+from worker.domain.message_status import PUBLIC_STATUS, MessageState
 from worker.domain.pace import Pace
 from worker.domain.pending_reason import ChannelView, PendingReason, pending_reason
 from worker.models import Attempt, Channel, Event, Message
 
 #: Counting the messages ahead stops here; beyond it "more than" is said.
 MOST_COUNTED = 10_000
+#: How many of a message's attempts and events are read back.
+NEWEST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +84,15 @@ class MessageView:
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Which messages to list; None means any. `before_seq` continues a listing."""
+    """Which messages to list; None means any. `before_seq` continues a listing.
+
+    `recipient` is the address as it is stored. `unreadable` finds what could not be understood, as the CRM wrote it.
+    """
 
     status: str | None = None
     channel: str | None = None
     recipient: str | None = None
+    unreadable: str | None = None
     crm_ref: str | None = None
     before_seq: int | None = None
 
@@ -107,7 +113,9 @@ def list_messages(connection: Connection, filters: Filters, *, now: datetime, li
     if filters.channel is not None:
         query = query.where(Channel.name == filters.channel)
     if filters.recipient is not None:
-        query = query.where(or_(Message.recipient == filters.recipient, Message.to == filters.recipient))
+        query = query.where(Message.recipient == filters.recipient)
+    if filters.unreadable is not None:
+        query = query.where(Message.recipient.is_(None), Message.to == filters.unreadable)
     if filters.crm_ref is not None:
         query = query.where(Message.crm_ref == filters.crm_ref)
     if filters.before_seq is not None:
@@ -120,18 +128,41 @@ def states_of(status: str) -> list[MessageState]:
     return [state for state in MessageState if status in (PUBLIC_STATUS[state], state.value)]
 
 
-def events_of(connection: Connection, seq: int) -> list[dict[str, Any]]:
-    """A message's transitions in order, each with its source and evidence."""
-    rows = connection.execute(select(Event).where(Event.message_seq == seq).order_by(Event.id).limit(1000))
-    columns = ("at", "source", "before", "after", "reason", "evidence")
-    return [{column: _plain(row._mapping[column]) for column in columns} for row in rows]
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """What happened to a message, in order: the newest entries, the very first one, and how many there are."""
+
+    first: dict[str, Any] | None
+    newest: list[dict[str, Any]]
+    total: int
 
 
-def attempts_of(connection: Connection, seq: int) -> list[dict[str, Any]]:
-    """A message's POSTs in order."""
-    rows = connection.execute(select(Attempt).where(Attempt.message_seq == seq).order_by(Attempt.number).limit(1000))
-    columns = ("number", "started_at", "finished_at", "outcome", "cause", "http_status", "gateway_msg_id", "detail")
-    return [{column: _plain(row._mapping[column]) for column in columns} for row in rows]
+def event_log(connection: Connection, seq: int, *, newest: int = NEWEST) -> Log:
+    """A message's transitions, each with its source and evidence."""
+    columns = (Event.at, Event.source, Event.before, Event.after, Event.reason, Event.evidence)
+    return _log(connection, select(*columns).where(Event.message_seq == seq), Event.id, newest)
+
+
+def attempt_log(connection: Connection, seq: int, *, newest: int = NEWEST) -> Log:
+    """A message's POSTs, each with what it proved."""
+    columns = (
+        *(Attempt.number, Attempt.started_at, Attempt.finished_at, Attempt.outcome, Attempt.cause),
+        *(Attempt.http_status, Attempt.gateway_msg_id, Attempt.detail),
+    )
+    return _log(connection, select(*columns).where(Attempt.message_seq == seq), Attempt.number, newest)
+
+
+def _log(connection: Connection, entries: Any, order: Any, newest: int) -> Log:
+    total = connection.execute(select(func.count()).select_from(entries.subquery())).scalar_one()
+    rows = [_entry(row) for row in connection.execute(entries.order_by(order.desc()).limit(newest))][::-1]
+    first = rows[0] if rows and total == len(rows) else None
+    if first is None and total:
+        first = _entry(connection.execute(entries.order_by(order).limit(1)).one())
+    return Log(first=first, newest=rows, total=total)
+
+
+def _entry(row: Row[Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row._mapping.items()}
 
 
 def messages_ahead(connection: Connection, message: MessageView, channel_id: int, now: datetime) -> int:
@@ -158,15 +189,24 @@ def messages_ahead(connection: Connection, message: MessageView, channel_id: int
     return connection.execute(select(func.count()).select_from(ahead.subquery())).scalar_one()
 
 
-def backlog(connection: Connection) -> dict[int, dict[MessageState, int]]:
-    """How many messages are in each pending state, by channel id."""
-    rows = connection.execute(
-        select(Message.channel_id, Message.state, func.count())
-        .where(Message.state.in_(PENDING_STATES))
+def _counted(condition: str) -> Any:
+    return (
+        select(Message.channel_id, Message.state, func.count().label("count"))
+        .where(text(f"messages.{condition}"))
         .group_by(Message.channel_id, Message.state)
     )
+
+
+#: The conditions of the partial indexes, word for word: only so does each of them answer for its states.
+_BACKLOG = union_all(
+    _counted("state = 'queued'"), _counted("state = 'sending'"), _counted("state IN ('accepted', 'in_doubt')")
+)
+
+
+def backlog(connection: Connection) -> dict[int, dict[MessageState, int]]:
+    """How many messages are in each pending state, by channel id."""
     counts: dict[int, dict[MessageState, int]] = {}
-    for channel_id, state, count in rows:
+    for channel_id, state, count in connection.execute(_BACKLOG):
         counts.setdefault(channel_id, {})[state] = count
     return counts
 
@@ -186,12 +226,14 @@ def _select() -> Select[Any]:
 
 def _view(row: Row[Any], now: datetime) -> MessageView:
     values = row._mapping
+    pace = Pace(row.pace_messages, row.pace_seconds)
     channel = ChannelView(
         name=row.channel_name,
         state=ChannelState(row.channel_state),
         reason=row.channel_reason,
         next_slot_at=row.channel_next_slot_at,
         failures=row.channel_failures,
+        pace=pace,
     )
     same_named = set(MessageView.__dataclass_fields__) & set(values.keys()) - {"priority", "metadata", "channel"}
     return MessageView(
@@ -199,7 +241,7 @@ def _view(row: Row[Any], now: datetime) -> MessageView:
         priority="transactional" if row.priority == 0 else "bulk",
         metadata=values["metadata"],
         channel=channel,
-        pace=Pace(row.pace_messages, row.pace_seconds),
+        pace=pace,
         pending=pending_reason(row.state, row.due_at, channel, now),
     )
 

@@ -116,7 +116,7 @@ class OneMachine:
                 "THIS IS THE SANDBOX: nothing reaches WhatsApp. Set WASENDER_API_KEY to talk to the real WaSender.",
             ]
         else:
-            lines.append(f"WaSender           {settings.gateway_url}")
+            lines.append(f"WaSender           {_without_password(settings.gateway_url)}")
         return [*lines, "Ready. Ctrl-C stops everything."]
 
 
@@ -125,8 +125,9 @@ def _key_place(settings: Settings) -> str:
 
 
 def _without_password(url: str) -> str:
+    """The address without user, password and whatever options a password could stand among."""
     split = urlsplit(url)
-    if split.password is None and split.username is None:
+    if split.password is None and split.username is None and "pass" not in split.query.lower():
         return url
     place = split.hostname or ""
     port = f":{split.port}" if split.port else ""
