@@ -98,7 +98,7 @@ class DrainRun:
             self._turn(claiming=True)
             if not self._lanes and not self._unrecorded and not self._time_to_look():
                 if not self._anything_waiting(self._ends_at):
-                    return False
+                    return self._more()  # a slot just beyond this run is the next run's, not the sweep's
                 self._look_at = time.monotonic() + LOOK_AGAIN_S
         self._close()
         self._turn(claiming=False)

@@ -1,0 +1,114 @@
+"""The pace: what arrives at the sandbox is never closer than the limit, and hardly wider."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tests.drain.scene import Crm, drain, number, spacings, until_accepted, working
+from tests.real_servers import wait_until
+from wasender_sandbox.control import Sandbox
+from worker.channels import leases
+from worker.database import transaction
+from worker.gateway import wire
+from worker.outbox.claims import claim_next
+from worker.parts import Parts
+
+#: Several hand-overs between workers become part of the test.
+SHORT_RUNS = {"TRUETICK_DRAIN_RUN_S": 2}
+
+
+def test_two_workers_keep_the_exact_pace_of_their_channels_and_use_it_up(
+    crm: Crm, build: Callable[..., Parts], database_url: str, sandbox: Sandbox
+) -> None:
+    names = [f"channel-{index}" for index in range(10)]
+    crm.channels(*names, pace="1/5", limit="1/5", limit_mode="spacing")
+    sandbox.latency(before="0.05-0.3")
+    for name in names:
+        crm.enqueue(["one", "two", "three"], channel=name)
+    with working(build(database_url, **SHORT_RUNS), build(database_url, **SHORT_RUNS), sweeping=True) as wake:
+        wake()
+        until_accepted(sandbox, 30, within_s=20)
+
+    gaps = [gap for channel in spacings(sandbox).values() for gap in channel]
+    assert sandbox.rate_violations() == 0
+    assert len(gaps) == 20
+    assert min(gaps) >= 5.0
+    assert median(gaps) <= 5.0 / 0.95, "more than a twentieth of the limit was left unused"
+
+
+def test_slots_just_beyond_the_end_of_a_run_are_kept_without_a_sweep(
+    crm: Crm, build: Callable[..., Parts], database_url: str, sandbox: Sandbox
+) -> None:
+    crm.channels("steady", pace="4/1")
+    crm.enqueue([f"{index}" for index in range(12)], channel="steady")
+
+    drain(build(database_url, TRUETICK_DRAIN_RUN_S=0.6))
+
+    assert crm.texts() == [f"{index}" for index in range(12)]
+    assert median(spacings(sandbox)["steady"]) <= 0.25 / 0.9
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_two_hundred_channels_keep_their_pace_in_one_worker(crm: Crm, parts: Parts, sandbox: Sandbox) -> None:
+    names = [f"channel-{index}" for index in range(200)]
+    crm.channels(*names, pace="1/5", limit="1/5", limit_mode="spacing")
+    for name in names:
+        crm.enqueue(["one", "two", "three"], channel=name)
+    with working(parts, sweeping=True) as wake:
+        wake()
+        until_accepted(sandbox, 600, within_s=30)
+
+    gaps = spacings(sandbox)
+    assert sandbox.rate_violations() == 0
+    assert {len(own) for own in gaps.values()} == {2}
+    assert min(min(own) for own in gaps.values()) >= 5.0
+    assert median(sum(own) / 2 for own in gaps.values()) <= 5.0 / 0.95, "more than a twentieth was left unused"
+    assert max(sum(own) / 2 for own in gaps.values()) <= 5.0 / 0.9, "one channel fell behind the others"
+
+
+def test_a_slow_first_connection_does_not_bring_the_second_post_too_near(
+    crm: Crm, parts: Parts, sandbox: Sandbox, monkeypatch: Any
+) -> None:
+    """DNS, TCP and TLS delay the first POST; the next one, on the same connection, comes at once."""
+    crm.channels("paced", pace="2/1", limit="2/1", limit_mode="spacing")
+    real = wire._Telling.connect
+
+    def connect(self: Any) -> None:
+        time.sleep(0.3)
+        real(self)
+
+    monkeypatch.setattr(wire._Telling, "connect", connect)
+    crm.enqueue(["one", "two", "three"], channel="paced", to=lambda _: number(1))
+
+    drain(parts)
+
+    assert sandbox.rate_violations() == 0
+    assert crm.texts() == ["one", "two", "three"]
+
+
+def test_the_last_possible_post_of_a_lost_worker_counts_for_the_pace(
+    crm: Crm, parts: Parts, sandbox: Sandbox
+) -> None:
+    crm.channels("slow", pace="1/1")
+    crm.enqueue(["one", "two"], channel="slow")
+    leased_until = _claim_and_die(parts)
+
+    wait_until(lambda: drain(parts) or crm.texts() == ["two"], within_s=8, what="the second message")
+
+    assert sandbox.requests()[0].arrived_at >= leased_until + 1.0
+    assert crm.states() == ["in_doubt", "accepted"]
+
+
+def _claim_and_die(parts: Parts) -> float:
+    """A worker claims and is never seen again. Returns when its lease ends (Unix time)."""
+    now = parts.clock()
+    token = "d" * 32
+    lease = leases.Lease(token=token, holder="lost:1", until=now + timedelta(seconds=1))
+    with transaction(parts.engine) as connection:
+        rows = leases.take_waiting(connection, lease, now=now, horizon=now, most=10)
+        claim_next(connection, [row.id for row in rows], token, now=now)
+    return lease.until.timestamp()
