@@ -14,9 +14,7 @@ from worker.settings import Settings
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 #: What a registry, a mirror or a machine would leave behind.
-TRACES = re.compile(
-    r"(?:index-url|extra-index|find-links|trusted-host|files\.pythonhosted|pypi\.org/simple|/root/|/home/\w+/|file:///\w)"
-)
+TRACES = re.compile(r"(?:index-url|extra-index|find-links|trusted-host|/simple/|/root/|/home/\w+/|file:///\w)")
 TEXT = {".py", ".toml", ".lock", ".md", ".yml", ".yaml", ".csv", ".example", ".cfg", ".ini", ".mako", ".txt", ".json"}
 
 
