@@ -11,7 +11,7 @@ from worker.domain.outcomes import Cause, Outcome
 from worker.domain.pace import Pace
 from worker.models import Channel, Message
 from worker.outbox.attempts import attempt, record_attempts
-from worker.outbox.events import Source, event, record
+from worker.outbox.events import record_moves
 
 
 def _abandoned(now: datetime) -> Any:
@@ -89,20 +89,8 @@ def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: 
             for row in left
         ],
     )
-    record(
-        connection,
-        [
-            event(
-                message_seq=row.seq,
-                channel_id=row.channel_id,
-                at=now,
-                source=Source.WORKER,
-                before=MessageState.SENDING,
-                after=MessageState.IN_DOUBT,
-                reason=outcome.cause,
-            )
-            for row in left
-        ],
+    record_moves(
+        connection, left, at=now, before=MessageState.SENDING, after=MessageState.IN_DOUBT, reason=outcome.cause
     )
     for row in {row.channel_id: row for row in left}.values():
         last_start = min(now, row.lease_expires_at or now)

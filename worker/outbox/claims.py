@@ -25,7 +25,7 @@ from worker.domain.message_status import TICKED_STATES, MessageState
 from worker.domain.outcomes import Outcome, OutcomeKind
 from worker.models import Channel, Message
 from worker.outbox.attempts import attempt, record_attempts
-from worker.outbox.events import Source, event, record
+from worker.outbox.events import Source, event, record, record_moves
 
 #: How long after its acceptance message info is asked for the first time.
 FIRST_CHECK_AFTER = timedelta(seconds=2)
@@ -152,20 +152,7 @@ def claim_next(connection: Connection, channel_ids: Collection[int], token: str,
     if not seqs:
         return Claims(claims=(), sendable=sendable, idle=sendable)
     rows = connection.execute(_CLAIM, {"seqs": seqs, "token": token, "now": now}).all()
-    record(
-        connection,
-        [
-            event(
-                message_seq=row.seq,
-                channel_id=row.channel_id,
-                at=now,
-                source=Source.WORKER,
-                before=MessageState.QUEUED,
-                after=MessageState.SENDING,
-            )
-            for row in rows
-        ],
-    )
+    record_moves(connection, rows, at=now, before=MessageState.QUEUED, after=MessageState.SENDING)
     claims = tuple(
         Claim(
             seq=row.seq,
@@ -266,19 +253,7 @@ def put_back_unposted(connection: Connection, token: str, *, keep: Collection[in
     `keep` names the messages that are with the senders. Returns how many were put back.
     """
     rows = connection.execute(_PUT_BACK, {"token": token, "keep": list(keep)}).all()
-    record(
-        connection,
-        [
-            event(
-                message_seq=row.seq,
-                channel_id=row.channel_id,
-                at=now,
-                source=Source.WORKER,
-                before=MessageState.SENDING,
-                after=MessageState.QUEUED,
-                reason="not_started",
-            )
-            for row in rows
-        ],
+    record_moves(
+        connection, rows, at=now, before=MessageState.SENDING, after=MessageState.QUEUED, reason="not_started"
     )
     return len(rows)

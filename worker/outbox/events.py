@@ -59,3 +59,30 @@ def record(connection: Connection, events: Iterable[dict[str, Any]]) -> None:
     rows = list(events)
     if rows:
         connection.execute(_INSERT, rows)
+
+
+def record_moves(
+    connection: Connection,
+    messages: Iterable[Any],
+    *,
+    at: datetime,
+    before: MessageState,
+    after: MessageState,
+    reason: str = "",
+) -> None:
+    """Store that workers moved all these messages (rows with `seq` and `channel_id`) alike."""
+    record(
+        connection,
+        [
+            event(
+                message_seq=row.seq,
+                channel_id=row.channel_id,
+                at=at,
+                source=Source.WORKER,
+                before=before,
+                after=after,
+                reason=reason,
+            )
+            for row in messages
+        ],
+    )

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, literal_column, select, update
 
 from worker.domain.message_status import MessageState
 from worker.models import Message
-from worker.outbox.events import Source, event, record
+from worker.outbox.events import record_moves
 
 
 def expire_due(connection: Connection, *, now: datetime, most: int) -> int:
@@ -28,19 +28,5 @@ def expire_due(connection: Connection, *, now: datetime, most: int) -> int:
         )
         .returning(Message.seq, Message.channel_id)
     ).all()
-    record(
-        connection,
-        [
-            event(
-                message_seq=row.seq,
-                channel_id=row.channel_id,
-                at=now,
-                source=Source.WORKER,
-                before=MessageState.QUEUED,
-                after=MessageState.EXPIRED,
-                reason="expired",
-            )
-            for row in rows
-        ],
-    )
+    record_moves(connection, rows, at=now, before=MessageState.QUEUED, after=MessageState.EXPIRED, reason="expired")
     return len(rows)
