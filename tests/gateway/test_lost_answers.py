@@ -195,17 +195,20 @@ def test_every_exception_of_requests_has_a_cause(kind: type[BaseException]) -> N
 
 @pytest.mark.parametrize(
     "kind",
-    {
-        *_all_exceptions(requests.exceptions),
-        *_all_exceptions(urllib3.exceptions),
-        *_all_exceptions(http.client),
-        TimeoutError,
-        ConnectionResetError,
-        MemoryError,
-        RecursionError,
-        ValueError,
-        KeyError,
-    },
+    sorted(
+        {
+            *_all_exceptions(requests.exceptions),
+            *_all_exceptions(urllib3.exceptions),
+            *_all_exceptions(http.client),
+            TimeoutError,
+            ConnectionResetError,
+            MemoryError,
+            RecursionError,
+            ValueError,
+            KeyError,
+        },
+        key=lambda kind: f"{kind.__module__}.{kind.__name__}",
+    ),
 )
 def test_whatever_is_raised_below_the_client_ends_as_unknown(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
