@@ -35,6 +35,9 @@ MOST_CHANNELS = 1000
 CHANNELS_PER_FREE_SENDER = 4
 #: The pause after a turn that the database did not take.
 TROUBLE_PAUSE_S = 0.5
+#: A run whose time is over goes on while messages flow, for up to so many times its time: the next run can take a
+#: channel only once nothing is in flight on it, so that a fast channel would lose a slot at each hand-over.
+LONGEST_RUN = 12
 #: How long a stopping process goes on trying to write down answers that it has.
 LAST_WORDS_S = 10.0
 
@@ -82,10 +85,13 @@ class DrainRun:
         self._parts = parts
         self._wake = wake
         self._now = parts.clock
-        self._lanes = Lanes(token=secrets.token_hex(16))
-        self._senders = Senders(parts.gateway, parts.clock, threads=parts.settings.sender_threads)
+        threads = parts.settings.sender_threads
+        self._lanes = Lanes(secrets.token_hex(16), ack_timeout_s=parts.settings.ack_timeout_s, threads=threads)
+        self._senders = Senders(parts.gateway, parts.clock, threads=threads)
         self._unrecorded: list[Finished] = []
-        self._ends_at = parts.clock() + timedelta(seconds=parts.settings.drain_run_s)
+        self._run_time = timedelta(seconds=parts.settings.drain_run_s)
+        self._ends_at = parts.clock() + self._run_time
+        self._ends_by = self._ends_at + (LONGEST_RUN - 1) * self._run_time
         self._look_at = 0.0
         self._woken = threading.Event()
         #: A commit failed, so the database may hold claims of this run that it never learnt of.
@@ -97,7 +103,7 @@ class DrainRun:
             self._collect()
             self._turn(claiming=True)
             if not self._lanes and not self._unrecorded and not self._time_to_look():
-                if not self._anything_waiting(self._ends_at):
+                if not self._anything_waiting(self._horizon(self._now())):
                     return self._more()  # a slot just beyond this run is the next run's, not the sweep's
                 self._look_at = time.monotonic() + LOOK_AGAIN_S
         self._close()
@@ -151,12 +157,13 @@ class DrainRun:
                     self._lease_more(connection, now, until)
                 claims = self._claim(connection, now) if claiming else ()
                 lost = self._lanes.write(connection, now=now, until=until)
-                done_with = self._lanes.done_with(besides=claims, ends_at=self._ends_at)
+                done_with = self._lanes.done_with(besides=claims, ends_at=self._horizon(now))
                 neglected = self._lanes.neglected(now) if len(claims) >= self._senders.free else []
                 leases.give_back(connection, self._lanes.token, {*done_with, *neglected})
         except DatabaseAway as error:
             log.warning("database_away", problem=type(error).__name__)
             self._in_trouble = True
+            self._lanes.not_written()
             if looking:
                 self._look_at = 0.0
             time.sleep(TROUBLE_PAUSE_S)
@@ -169,6 +176,8 @@ class DrainRun:
         if claiming and not held.isdisjoint(done_with):
             self._look_at = 0.0
         self._post(claims)
+        if claims:
+            self._lanes.turn_took(self._now() - now)
         if neglected:
             self._wake()
 
@@ -188,8 +197,8 @@ class DrainRun:
             waits.append((slot - now).total_seconds())
         if self._lanes:  # their leases have to be renewed in time
             waits.append(LOOK_EVERY_S)
-        if now < self._ends_at:
-            waits.append((self._ends_at - now).total_seconds())
+        if now < (ends := self._ends_at if now < self._ends_at else self._ends_by):
+            waits.append((ends - now).total_seconds())
         return max(0.0, min(waits))
 
     def _lease_more(self, connection: Connection, now: datetime, until: datetime) -> None:
@@ -198,7 +207,7 @@ class DrainRun:
         if not room:
             return
         lease = Lease(token=self._lanes.token, holder=self._parts.worker, until=until)
-        taken = leases.take_waiting(connection, lease, now=now, horizon=self._ends_at, most=room)
+        taken = leases.take_waiting(connection, lease, now=now, horizon=self._horizon(now), most=room)
         if len(taken) == room:
             self._look_at = time.monotonic() + LOOK_AGAIN_S
         for row in taken:
@@ -231,16 +240,29 @@ class DrainRun:
     def _post(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             lane: Lane = self._lanes[claim.channel_id]
-            job = Job(claim=claim, api_key=lane.api_key, not_before=lane.slot, begin_before=lane.lease_until)
+            job = Job(
+                claim=claim,
+                api_key=lane.api_key,
+                not_before=lane.slot,
+                begin_before=lane.begin_before,
+                ask_first=lane.failures > 0,
+            )
             lane.in_flight.append(job)
             self._senders.post(job)
 
     def _over(self) -> bool:
-        return self._parts.stopping.is_set() or self._now() >= self._ends_at
+        now = self._now()
+        if self._parts.stopping.is_set() or now >= self._ends_by:
+            return True
+        return now >= self._ends_at and not self._lanes.are_flowing(now)
+
+    def _horizon(self, now: datetime) -> datetime:
+        """Slots up to then are this run's."""
+        return self._ends_at if now < self._ends_at else min(now + self._run_time, self._ends_by)
 
     def _more(self) -> bool:
         """Is there something for another run of this process?"""
-        horizon = self._now() + timedelta(seconds=self._parts.settings.drain_run_s)
+        horizon = self._now() + self._run_time
         return not self._parts.stopping.is_set() and self._anything_waiting(horizon)
 
     def _anything_waiting(self, horizon: datetime) -> bool:

@@ -1,64 +1,127 @@
-"""Reconciliation: asks WaSender what became of accepted messages, so that a status rests on WhatsApp's own tick."""
+"""Evidence: asks WaSender what became of accepted messages, so that a status rests on WhatsApp's own tick.
+
+What evidence says about messages also says whether their channel is alive: ticks widen its window and end a mute
+spell, and a silence that lasts makes it mute.
+"""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
 
 import structlog
-from pydantic import SecretStr
-from sqlalchemy import Row
+from sqlalchemy import Connection
 
-from worker.database import transaction
-from worker.domain.errors import NotConfigured
+from worker.asking import Questions
+from worker.channels import states, window
+from worker.database import snapshot, transaction
+from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.window import is_mute, patience_s
+from worker.outbox import webhook_facts
 from worker.outbox.events import Source
-from worker.outbox.ticks import Answer, apply_answers, take_due_checks
+from worker.outbox.questions import give_back_checks, next_due_at, take_due_checks
+from worker.outbox.ticks import Evidence, Tick
 from worker.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-#: How many messages are asked about before their answers are written down: few enough that a WaSender which answers
-#: nothing holds a run no longer than their check lease.
-BATCH = 20
-#: How many questions are under way at once. WaSender advises at most five requests a channel.
-ASKERS = 4
 #: A run hands over to the next one after this.
 RUN_S = 20.0
+#: How often a run looks for messages that have become due.
+LOOK_EVERY_S = 0.5
 
 
-def reconcile_messages(parts: Parts) -> int:
-    """Ask about the messages that are due, in batches, for `RUN_S` seconds. Returns how many moved on.
+def reconcile_messages(parts: Parts) -> bool:
+    """Ask about the messages that are due, for `RUN_S` seconds. True when sending can go on by that.
 
     Harmless when run twice at once: a message is asked about by one run only.
     """
-    moved = 0
+    wake = False
     ends_at = time.monotonic() + RUN_S
-    with ThreadPoolExecutor(ASKERS, thread_name_prefix="info") as askers:
-        while time.monotonic() < ends_at and not parts.stopping.is_set():
+    with Questions(parts) as questions:
+        while not parts.stopping.is_set() and time.monotonic() < ends_at:
             with transaction(parts.engine) as connection:
-                due = take_due_checks(connection, now=parts.clock(), most=BATCH)
-            if not due:
+                due = take_due_checks(connection, now=parts.clock(), most=questions.room)
+            questions.ask(due)
+            wake |= _learn_answers(parts, questions)
+            wake |= notice_silence(parts)
+            if not questions and not _wait_for_next(parts, ends_at):
                 break
-            answers = list(filter(None, askers.map(lambda row: _ask(parts, row), due)))
+        if left := questions.give_up():
             with transaction(parts.engine) as connection:
-                moved += apply_answers(connection, answers, now=parts.clock(), source=Source.INFO)
-            if len(due) < BATCH:
-                break
-    if moved:
-        log.info("messages_reconciled", moved=moved)
-    return moved
+                give_back_checks(connection, left, now=parts.clock())
+        while questions:
+            wake |= _learn_answers(parts, questions)
+    return wake
 
 
-def _ask(parts: Parts, row: Row[Any]) -> Answer | None:
-    key = None if parts.stopping.is_set() else _key(parts, row)
-    if key is None:
-        return None
-    info = parts.gateway.message_info(key.get_secret_value(), row.gateway_msg_id)
-    return Answer(seq=row.seq, info=info)
+def _learn_answers(parts: Parts, questions: Questions) -> bool:
+    learnt = questions.answers(LOOK_EVERY_S)
+    return apply_ticks(parts, list(chain.from_iterable(learnt.values())), learnt.keys(), source=Source.INFO)
 
 
-def _key(parts: Parts, row: Row[Any]) -> SecretStr | None:
-    try:
-        return parts.vault.channel_key(row.api_key_encrypted)
-    except NotConfigured as error:
-        log.warning("channel_key_unusable", channel_id=row.channel_id, code=error.code)
-        return None
+def _wait_for_next(parts: Parts, ends_at: float) -> bool:
+    """Wait a moment if another question is due before the next run would be; False where none is."""
+    with snapshot(parts.engine) as connection:
+        due_at = next_due_at(connection)
+    now = parts.clock()
+    if due_at is None or due_at > now + timedelta(seconds=parts.settings.reconcile_interval_s):
+        return False
+    wait_s = min(LOOK_EVERY_S, max(0.05, (due_at - now).total_seconds()))
+    return time.monotonic() + wait_s < ends_at and not parts.stopping.wait(wait_s)
+
+
+def apply_ticks(parts: Parts, ticks: Sequence[Tick], channel_ids: Collection[int], *, source: Source) -> bool:
+    """Write down what was learnt about attempts of these channels. True when sending can go on by that."""
+    if not ticks:
+        return False
+    now = parts.clock()
+    with transaction(parts.engine) as connection:
+        window.lock(connection, channel_ids)
+        return learn(connection, parts, ticks, now=now, source=source)
+
+
+def learn(connection: Connection, parts: Parts, ticks: Sequence[Tick], *, now: datetime, source: Source) -> bool:
+    """The same within a transaction that has locked the channels."""
+    settings = parts.settings
+    evidence = Evidence(connection, [tick.attempt_id for tick in ticks], now=now, source=source)
+    for tick in ticks:
+        evidence.apply(tick, settle=timedelta(seconds=settings.settle_s))
+    ticked = window.count_ticks(
+        connection,
+        evidence.write(),
+        now=now,
+        most_unacked=settings.max_unacked,
+        ack_timeout_s=settings.ack_timeout_s,
+    )
+    for channel_id, state in ticked.items():
+        if state is ChannelState.MUTE:
+            states.ticked(connection, channel_id, now=now, source=source)
+    webhook_facts.wake_parked(connection, evidence.new_key_ids, now)
+    return bool(ticked)
+
+
+def notice_silence(parts: Parts) -> bool:
+    """Find channels that call themselves connected while nothing gets through. True when one was found."""
+    now = parts.clock()
+    ack_timeout_s = parts.settings.ack_timeout_s
+    with snapshot(parts.engine) as connection:
+        silent = window.silent_channels(connection, now=now, ack_timeout_s=ack_timeout_s)
+    found = False
+    for row, silence in silent:
+        patient_s = patience_s(ack_timeout_s, row.tick_latency_s)
+        if not is_mute(silence, window=row.unacked_window, patience_s=patient_s):
+            continue
+        evidence = {
+            "unticked": silence.outstanding,
+            "oldest_s": round(silence.oldest_s, 1),
+            "patience_s": round(patient_s, 1),
+            "asked": silence.asked,
+        }
+        with transaction(parts.engine) as connection:
+            news = states.go_mute(connection, row.id, "no_ticks", now=now, source=Source.INFO, evidence=evidence)
+        if news:
+            advice = remedy(ChannelState.MUTE, "no_ticks", row.name)
+            log.warning("channel_state", channel=row.name, state="mute", advice=advice, **evidence)
+        found |= news
+    return found

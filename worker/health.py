@@ -7,9 +7,8 @@ from typing import Any
 import structlog
 from sqlalchemy import Row
 
-from worker.channels import registry, states
-from worker.channels.checks import take_due_checks
-from worker.database import transaction
+from worker.channels import checks, registry, states
+from worker.database import snapshot, transaction
 from worker.domain.channel_state import ChannelState, remedy
 from worker.domain.errors import NotConfigured
 from worker.domain.evidence import Connection, ConnectionReport
@@ -30,14 +29,16 @@ def check_channels(parts: Parts) -> bool:
     """
     came_up = False
     with transaction(parts.engine) as connection:
-        registry.follow_environment(connection, parts.settings.pace, parts.clock())
+        registry.follow_environment(
+            connection, parts.settings.pace, parts.clock(), daily_cap=parts.settings.daily_cap
+        )
     with ThreadPoolExecutor(ASKERS, thread_name_prefix="status") as askers:
         while not parts.stopping.is_set():
             now = parts.clock()
             # A little less than the schedule's interval, so that its next tick finds the channel due.
             again = now + timedelta(seconds=parts.settings.check_interval_s * 0.8)
             with transaction(parts.engine) as connection:
-                due = take_due_checks(connection, now=now, again_at=again, most=BATCH)
+                due = checks.take_due_checks(connection, now=now, again_at=again, most=BATCH)
             if not due:
                 return came_up
             for row, report in zip(due, askers.map(lambda row: _ask(parts, row), due), strict=True):
@@ -45,6 +46,15 @@ def check_channels(parts: Parts) -> bool:
             if len(due) < BATCH:
                 return came_up
     return came_up
+
+
+def check_now(parts: Parts, channel_id: int) -> bool:
+    """Ask about one channel, because something was heard about it. True when it has come up."""
+    with snapshot(parts.engine) as connection:
+        row = checks.one(connection, channel_id)
+    if row is None:
+        return False
+    return _apply(parts, row, _ask(parts, row))
 
 
 def _apply(parts: Parts, row: Row[Any], report: ConnectionReport) -> bool:

@@ -83,7 +83,7 @@ def send_request(
 ) -> Enqueued:
     """Store one validated request on the channel it names. Raises NotFound for a channel that does not exist."""
     if request.channel == DEFAULT_CHANNEL:
-        channel_id = registry.ensure_default(connection, parts.settings.pace, now)
+        channel_id = registry.ensure_default(connection, parts.settings.pace, now, daily_cap=parts.settings.daily_cap)
     else:
         channel_id = registry.channel_id(connection, request.channel)
     defaults = Defaults(region=parts.settings.default_region, on_doubt=parts.settings.on_doubt)
@@ -94,7 +94,7 @@ def _store(connection: Connection, parts: Parts, given: Mapping[str, Any], task_
     message_id = _as_uuid(given.get("message_id"), task_id)
 
     def refuse(error: TruetickError, message_id: UUID) -> Enqueued:
-        channel_id = registry.ensure_default(connection, parts.settings.pace, now)
+        channel_id = registry.ensure_default(connection, parts.settings.pace, now, daily_cap=parts.settings.daily_cap)
         return enqueue_unreadable(
             connection, given, error, channel_id=channel_id, message_id=message_id, now=now, source=Source.API
         )

@@ -1,6 +1,7 @@
-"""The tables: channels, messages, attempts, events. Columns and indexes only; outbox and channels hold the SQL."""
+"""The tables: channels, messages, attempts, events, outages, webhook facts. Columns and indexes only; outbox and
+channels hold the SQL."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -103,6 +104,32 @@ class Channel(Base):
     next_slot_at: Mapped[datetime]
     #: Troubled attempts in a row; 0 when the last one was answered well.
     failures: Mapped[int] = mapped_column(Integer)
+    #: Since when WaSender refuses every send as "not connected" while its status says connected.
+    refused_since: Mapped[datetime | None]
+    #: How much slower than its pace it sends at present; 1 is the pace itself.
+    slowdown: Mapped[float] = mapped_column(default=1.0)
+    #: POSTs allowed in one day (UTC); NULL: as many as the pace allows. And those of the day they were counted on.
+    daily_cap: Mapped[int | None] = mapped_column(Integer)
+    posts_on: Mapped[date | None]
+    posts_that_day: Mapped[int] = mapped_column(Integer, default=0)
+
+    #: The unacknowledged window: how many messages may be without a tick at present.
+    unacked_window: Mapped[int] = mapped_column(Integer, default=1)
+    last_tick_at: Mapped[datetime | None]
+    #: Accepted before this and not ticked: later ones have been ticked since, so it no longer fills the window.
+    overtaken_before: Mapped[datetime | None]
+    #: Smoothed time from acceptance to the first tick, in seconds; 0 before the first one.
+    tick_latency_s: Mapped[float] = mapped_column(default=0.0)
+    #: Accepted before this and not ticked: an outage may have swallowed it.
+    suspect_before: Mapped[datetime | None]
+    #: While mute: the next single message may be tried from then on, and how many were tried.
+    probe_at: Mapped[datetime | None]
+    probes: Mapped[int] = mapped_column(Integer, default=0)
+
+    #: How transitions of its messages were learnt, and when a webhook came last.
+    ticks_by_webhook: Mapped[int] = mapped_column(Integer, default=0)
+    ticks_by_asking: Mapped[int] = mapped_column(Integer, default=0)
+    last_webhook_at: Mapped[datetime | None]
 
     #: The drain run that may send on this channel, until when, and on which machine it runs.
     lease_token: Mapped[str | None] = mapped_column(String(32))
@@ -139,15 +166,25 @@ class Message(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
 
+    #: POSTs that count: a refusal because of the channel (down, throttled) or of the way to WaSender does not.
     attempts: Mapped[int] = mapped_column(Integer)
+    #: How many of them ended without an answer, and how often it was sent again on its own policy.
+    doubts: Mapped[int] = mapped_column(SmallInteger, default=0)
+    resends: Mapped[int] = mapped_column(SmallInteger, default=0)
+    #: How many more of its attempts than one WhatsApp has ticked.
+    duplicates: Mapped[int] = mapped_column(SmallInteger, default=0)
+    #: Why a person should look at it; NULL while Truetick can still find out by itself, or all is well.
+    attention: Mapped[str | None] = mapped_column(String(32))
     #: The lease under which it was claimed last; a writer without that lease does not touch a `sending` message.
     lease_token: Mapped[str | None] = mapped_column(String(32))
     claimed_at: Mapped[datetime | None]
     gateway_msg_id: Mapped[int | None] = mapped_column(BigInteger)
     whatsapp_key_id: Mapped[str | None] = mapped_column(String(128))
-    #: When message info is asked next; NULL when there is nothing left to learn.
+    #: When message info (of one in doubt: the message logs) is asked next; NULL when there is nothing left to learn.
     next_check_at: Mapped[datetime | None]
     checks: Mapped[int] = mapped_column(Integer)
+    #: When WaSender last gave a real answer about it.
+    asked_at: Mapped[datetime | None]
 
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(String(500))
@@ -177,12 +214,21 @@ class Message(Base):
             postgresql_where=text("state = 'sending'"),
             sqlite_where=text("state = 'sending'"),
         ),
+        # What may be at WaSender without a tick: the window, and recipients who have to wait for the outcome.
         Index(
-            "ix_messages_unresolved",
+            "ix_messages_open",
+            "channel_id",
+            "recipient",
+            postgresql_where=text("state IN ('sending', 'accepted', 'in_doubt') AND attention IS NULL"),
+            sqlite_where=text("state IN ('sending', 'accepted', 'in_doubt') AND attention IS NULL"),
+        ),
+        # What a person has to look at.
+        Index(
+            "ix_messages_attention",
             "channel_id",
             "state",
-            postgresql_where=text("state IN ('accepted', 'in_doubt')"),
-            sqlite_where=text("state IN ('accepted', 'in_doubt')"),
+            postgresql_where=text("attention IS NOT NULL"),
+            sqlite_where=text("attention IS NOT NULL"),
         ),
         Index(
             "ix_messages_expiring",
@@ -190,14 +236,14 @@ class Message(Base):
             postgresql_where=text("state = 'queued' AND expires_at IS NOT NULL"),
             sqlite_where=text("state = 'queued' AND expires_at IS NOT NULL"),
         ),
+        # What to ask about next, by state: a first tick is more urgent than a second one.
         Index(
             "ix_messages_to_check",
+            "state",
             "next_check_at",
             postgresql_where=text("next_check_at IS NOT NULL"),
             sqlite_where=text("next_check_at IS NOT NULL"),
         ),
-        Index("ix_messages_gateway_msg_id", "gateway_msg_id"),
-        Index("ix_messages_whatsapp_key_id", "whatsapp_key_id"),
         Index("ix_messages_crm_ref", "crm_ref"),
         Index("ix_messages_recipient", "recipient", "seq"),
     )
@@ -217,7 +263,11 @@ class Attempt(Base):
     outcome: Mapped[str] = mapped_column(String(16))
     cause: Mapped[str] = mapped_column(String(32))
     http_status: Mapped[int | None] = mapped_column(Integer)
-    gateway_msg_id: Mapped[int | None] = mapped_column(BigInteger)
+    gateway_msg_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    whatsapp_key_id: Mapped[str | None] = mapped_column(String(128), index=True)
+    #: WhatsApp's highest acknowledgement of this attempt, and when the first tick of it was learnt.
+    ack: Mapped[int | None] = mapped_column(SmallInteger)
+    ticked_at: Mapped[datetime | None]
     #: WaSender's own words, bounded, without credentials.
     detail: Mapped[str] = mapped_column(String(300))
     worker: Mapped[str] = mapped_column(String(128))
@@ -250,3 +300,79 @@ class Event(Base):
             sqlite_where=text("message_seq IS NULL"),
         ),
     )
+
+
+class Outage(Base):
+    """A time in which a channel was down or mute: how it was noticed, and how it ended."""
+
+    __tablename__ = "outages"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id"))
+    #: The state it was first noticed as, and WaSender's word then.
+    state: Mapped[ChannelState] = mapped_column(ChannelStateColumn)
+    reason: Mapped[str] = mapped_column(String(64))
+    #: The best estimate of its beginning, and what it rests on: last_tick, last_check or session_logs.
+    began_at: Mapped[datetime]
+    began_by: Mapped[str] = mapped_column(String(16))
+    noticed_at: Mapped[datetime]
+    noticed_by: Mapped[str] = mapped_column(String(16))
+    ended_at: Mapped[datetime | None]
+    ended_by: Mapped[str | None] = mapped_column(String(16))
+    #: When people are to be told (once they were: told that it is over; NULL: nothing is left to tell), and when they
+    #: were.
+    alarm_due_at: Mapped[datetime | None]
+    alarmed_at: Mapped[datetime | None]
+    #: The restart that was asked of WaSender, and what came of it.
+    restart_due_at: Mapped[datetime | None]
+    restarted_at: Mapped[datetime | None]
+    restart_result: Mapped[str | None] = mapped_column(String(64))
+    #: Have the session logs been asked when it began? NULL: that is still to be done.
+    logs_asked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_outages_of_channel", "channel_id", "id"),
+        Index(
+            "uq_outages_open",
+            "channel_id",
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
+        # What people have to be told of, however many outages there were.
+        Index(
+            "ix_outages_to_tell",
+            "alarm_due_at",
+            postgresql_where=text("alarm_due_at IS NOT NULL"),
+            sqlite_where=text("alarm_due_at IS NOT NULL"),
+        ),
+    )
+
+
+class OutageMessage(Base):
+    """A message that was at risk in an outage: at WaSender, or on its way there, without a tick."""
+
+    __tablename__ = "outage_messages"
+
+    outage_id: Mapped[int] = mapped_column(ForeignKey("outages.id"), primary_key=True)
+    message_seq: Mapped[int] = mapped_column(ForeignKey("messages.seq"), primary_key=True)
+    #: Its state when it was found to be at risk.
+    state_then: Mapped[MessageState] = mapped_column(MessageStateColumn)
+
+
+class WebhookFact(Base):
+    """One thing a webhook said, stored before the webhook is answered and deleted once it is used."""
+
+    __tablename__ = "webhook_facts"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    channel_id: Mapped[int] = mapped_column(ForeignKey("channels.id"))
+    received_at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(16))
+    #: WhatsApp's id of the message it is about; what is not known yet waits under it.
+    whatsapp_key_id: Mapped[str | None] = mapped_column(String(128), index=True)
+    #: What it said, in our words: no raw body, no credential, no text.
+    said: Mapped[dict[str, Any]]
+    #: When it is looked at next, and how often it was.
+    next_try_at: Mapped[datetime] = mapped_column(index=True)
+    tries: Mapped[int] = mapped_column(Integer, default=0)

@@ -10,8 +10,10 @@ from functools import lru_cache
 from sqlalchemy import Engine
 
 from worker.clock import Clock, DatabaseClock
+from worker.courier import Courier
 from worker.database import DatabaseAway, open_engine
 from worker.domain.phone import normalise_recipient
+from worker.gateway.account import AccountClient
 from worker.gateway.client import GatewayClient
 from worker.settings import Settings, settings
 from worker.vault import Vault
@@ -25,7 +27,11 @@ class Parts:
     engine: Engine
     clock: Clock
     gateway: GatewayClient
+    #: What a personal access token can ask; None without one.
+    account: AccountClient | None
     vault: Vault
+    #: Who tells people of alarms.
+    courier: Courier
     #: Who sends: host and process, for leases and attempts.
     worker: str
     #: Set when the process is asked to stop: runs end early, waits are cut short.
@@ -46,8 +52,18 @@ def build_parts(given: Settings) -> Parts:
             # Two runs can overlap, and ticks and states are asked for beside them.
             pool_size=2 * given.sender_threads + 16,
         ),
+        account=_account(given),
         vault=Vault(given),
+        courier=Courier(given.alert_urls),
         worker=f"{socket.gethostname()}:{os.getpid()}"[:128],
+    )
+
+
+def _account(given: Settings) -> AccountClient | None:
+    if given.gateway_access_token is None:
+        return None
+    return AccountClient(
+        given.gateway_url, given.gateway_access_token, connect_timeout_s=given.gateway_connect_timeout_s
     )
 
 

@@ -58,7 +58,13 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="TRUETICK_API_KEYS")
     secret_key_given: SecretStr | None = Field(None, validation_alias="TRUETICK_SECRET_KEY")
     pace_text: str = Field("1/5", validation_alias="TRUETICK_PACE")
+    daily_cap: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(None, validation_alias="TRUETICK_DAILY_CAP")
     on_doubt: Literal["hold", "resend"] = Field("hold", validation_alias="TRUETICK_ON_DOUBT")
+    on_stuck: Literal["hold", "resend"] = Field("resend", validation_alias="TRUETICK_ON_STUCK")
+    max_unacked: Annotated[int, Field(ge=1, le=1000)] = Field(20, validation_alias="TRUETICK_MAX_UNACKED")
+    ack_timeout_s: Seconds = Field(60.0, validation_alias="TRUETICK_ACK_TIMEOUT_S")
+    settle_s: Seconds = Field(60.0, validation_alias="TRUETICK_SETTLE_S")
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="TRUETICK_ALERT_URLS")
 
     check_interval_s: Seconds = Field(30.0, validation_alias="TRUETICK_CHECK_INTERVAL_S")
     reconcile_interval_s: Seconds = Field(5.0, validation_alias="TRUETICK_RECONCILE_INTERVAL_S")
@@ -70,9 +76,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="TRUETICK_LOG_LEVEL")
     log_format: Literal["console", "json"] = Field("console", validation_alias="TRUETICK_LOG_FORMAT")
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "alert_urls", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("gateway_url")

@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import structlog
 
+from worker.alarms import sound_alarms
 from worker.channels import leases
 from worker.database import snapshot, transaction
 from worker.outbox.abandoned import channels_left_behind, doubt_abandoned
 from worker.outbox.expiry import expire_due
+from worker.outbox.webhook_facts import forget_old
 from worker.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,9 @@ def sweep(parts: Parts) -> Swept:
     """One look at everything; cheap when nothing is wrong, harmless when run twice at once."""
     doubted = _doubt(parts)
     expired = _expire(parts)
+    sound_alarms(parts)
+    with transaction(parts.engine) as connection:
+        forget_old(connection, parts.clock())
     now = parts.clock()
     # Twice the interval, so that no slot is missed when the next sweep comes a little late.
     horizon = now + timedelta(seconds=2 * parts.settings.sweep_interval_s)

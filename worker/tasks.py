@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from celery.exceptions import Reject
 
-from worker import evidence, health, intake
+from worker import doubt, evidence, health, hearing, intake, recovery
 from worker import sweep as sweeping
 from worker.celery_app import BrokerTrouble, app
 from worker.drain import Drainer
@@ -84,6 +84,24 @@ def _one_at_a_time(work: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
+def _once_more_if_called(work: Callable[[], None]) -> Callable[[], None]:
+    """One run at a time in this process; a call that comes during a run makes that run begin again."""
+    at_work = threading.Lock()
+    called = threading.Event()
+
+    @wraps(work)
+    def run() -> None:
+        called.set()
+        while called.is_set() and at_work.acquire(blocking=False):
+            try:
+                called.clear()
+                work()
+            finally:
+                at_work.release()
+
+    return run
+
+
 @app.task(name="truetick.check_channels")
 @_one_at_a_time
 @_database_permitting
@@ -98,7 +116,27 @@ def check_channels() -> None:
 @_database_permitting
 def reconcile_messages() -> None:
     """Ask WaSender what became of accepted messages."""
-    evidence.reconcile_messages(parts())
+    if evidence.reconcile_messages(parts()):
+        wake_drain()
+
+
+@app.task(name="truetick.hear_webhooks")
+@_once_more_if_called
+@_database_permitting
+def hear_webhooks() -> None:
+    """Use what webhooks have said."""
+    if hearing.hear_webhooks(parts()):
+        wake_drain()
+
+
+@app.task(name="truetick.resolve_doubts")
+@_one_at_a_time
+@_database_permitting
+def resolve_doubts() -> None:
+    """Judge messages whose fate is open; restart sessions that are mute."""
+    recovery.recover(parts())
+    if doubt.resolve(parts()):
+        wake_drain()
 
 
 @app.task(name="truetick.sweep")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -30,9 +30,12 @@ _TURN = {
     "scheduled": "truetick",
     "paced": "truetick",
     "throttled": "wasender",
+    "daily_cap": "truetick",
     "sending": "wasender",
     "retrying": "wasender",
     "awaiting_tick": "whatsapp",
+    "window_full": "whatsapp",
+    "recipient_waits": "truetick",
 }
 
 
@@ -135,15 +138,18 @@ def _channel_sentence(channel: ChannelStanding, now: datetime) -> str:
 def _queue_sentence(message: MessageView, channel: ChannelStanding, ahead: int, now: datetime) -> str:
     once = "" if channel.sends else ", once the channel sends"
     slot = message.channel.next_slot_at
-    rests = channel.sends and slot is not None and message.pace.is_beyond_turn(slot, now)
+    rests = channel.sends and slot is not None and message.channel.pacing.is_beyond_turn(slot, now)
     if rests:
         once = f", counted from {slot:%H:%M:%S} UTC"
     if not ahead:
         return f"It is the next one on this channel{'' if rests else once}."
     count = f"More than {MOST_COUNTED} messages go" if ahead >= MOST_COUNTED else f"{ahead} messages go"
     before = "One message goes" if ahead == 1 else count
-    wait = timedelta(seconds=ahead * message.pace.interval_s)
-    return f"{before} out before it on this channel; at the pace {message.pace} that takes {lasting(wait)}{once}."
+    pacing = message.channel.pacing
+    first = max(now, slot or now)
+    wait = pacing.slot_in_turn(first, ahead) - first
+    cap = f" and at most {pacing.daily_cap} a day" if pacing.daily_cap else ""
+    return f"{before} out before it on this channel; at the pace {pacing.pace}{cap} that takes {lasting(wait)}{once}."
 
 
 def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | None]:
@@ -154,6 +160,8 @@ def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | No
         by_itself = channel.verified and channel.reason == "connecting"
         return ("wasender" if by_itself else "person"), channel.action
     action = message.pending.action or (None if channel.sends else channel.action)
+    if message.pending.code == "in_doubt" and message.attention is None:
+        return "truetick", action
     return _TURN.get(message.pending.code, "person"), action
 
 
@@ -161,4 +169,4 @@ def _expected_at(message: MessageView, channel: ChannelStanding, ahead: int | No
     if message.state is not S.QUEUED or not channel.sends or (ahead or 0) >= MOST_COUNTED:
         return None
     first_slot = max(now, message.due_at, message.channel.next_slot_at or now)
-    return first_slot + timedelta(seconds=(ahead or 0) * message.pace.interval_s)
+    return message.channel.pacing.slot_in_turn(first_slot, ahead or 0)

@@ -24,3 +24,12 @@ def take_due_checks(connection: Connection, *, now: datetime, again_at: datetime
             update(Channel).where(Channel.id.in_([row.id for row in rows])).values(check_due_at=again_at)
         )
     return rows
+
+
+def one(connection: Connection, channel_id: int) -> Any:
+    """The same columns of one channel; None for a paused one, which nobody asks about."""
+    return connection.execute(
+        select(Channel.id, Channel.name, Channel.api_key_encrypted).where(
+            Channel.id == channel_id, Channel.state != ChannelState.PAUSED
+        )
+    ).one_or_none()

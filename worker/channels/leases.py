@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_, select, update
+from sqlalchemy.orm import aliased
 
 from worker.domain.channel_state import ChannelState
 from worker.models import Channel, Message
 from worker.outbox.abandoned import doubt_abandoned
+from worker.outbox.openness import recipient_waits, unacked
 
 #: A slot that is further away is left to the sweep.
 SOON = timedelta(seconds=5)
@@ -20,28 +22,36 @@ SOON = timedelta(seconds=5)
 _free = or_(Channel.lease_expires_at.is_(None), Channel.lease_expires_at <= bindparam("now"))
 
 
-def _due(priority: int) -> Any:
+def _due(priority: int, *, to_anybody: bool = False) -> Any:
+    """Is there a message that `claim_next` would claim? Others would have runs lease and give back in circles."""
+    waiting = aliased(Message, name="waiting")
     return exists(
         select(literal_column("1"))
-        .select_from(Message)
+        .select_from(waiting)
         .where(
-            Message.channel_id == Channel.id,
-            Message.state == literal_column("'queued'"),
-            Message.priority == literal_column(str(priority)),
-            Message.due_at <= bindparam("now"),
-            # What cannot be claimed any more would have runs lease and give back the channel in circles.
-            or_(Message.expires_at.is_(None), Message.expires_at > bindparam("now")),
+            waiting.channel_id == Channel.id,
+            waiting.state == literal_column("'queued'"),
+            waiting.priority == literal_column(str(priority)),
+            waiting.due_at <= bindparam("now"),
+            or_(waiting.expires_at.is_(None), waiting.expires_at > bindparam("now")),
+            ~recipient_waits(waiting, heeding_suspects=not to_anybody),
         )
         .correlate(Channel)
     )
 
 
+_has_room = and_(Channel.state == ChannelState.UP, Channel.unacked_window > unacked())
+_probe_due = and_(Channel.state == ChannelState.MUTE, Channel.probe_at <= bindparam("now"))
 #: Channels that may send, have something to send, and belong to nobody.
 _waiting = (
-    Channel.state == ChannelState.UP,
+    Channel.state.in_((ChannelState.UP, ChannelState.MUTE)),
     _free,
     Channel.next_slot_at <= bindparam("horizon"),
-    or_(_due(0), _due(1)),
+    # Up, with room in its window; or mute, with a single message due as its next probe.
+    or_(
+        and_(_has_room, or_(_due(0), _due(1))),
+        and_(_probe_due, or_(_due(0, to_anybody=True), _due(1, to_anybody=True))),
+    ),
 )
 
 #: `key_share`: whoever stores a message for a channel (a foreign key) does not wait for a run, nor hide it from one.
@@ -69,9 +79,9 @@ _GIVE_BACK = (
 )
 _NEEDS_WAKE = select(Channel.id).where(
     Channel.id == bindparam("id"),
-    Channel.state == ChannelState.UP,
     Channel.next_slot_at <= bindparam("horizon"),
     _free,
+    or_(_has_room, _probe_due),
 )
 
 
@@ -121,6 +131,6 @@ def anything_waiting(connection: Connection, *, now: datetime, horizon: datetime
 
 def needs_wake(connection: Connection, channel_id: int, now: datetime) -> bool:
     """Must a run be woken for a message committed just before? Not while one holds the channel (it will see the
-    message), nor while the channel cannot send (whoever lets it send again wakes a run)."""
+    message), nor while the channel cannot send or its window is full (whoever lets it send again wakes a run)."""
     asked = {"id": channel_id, "now": now, "horizon": now + SOON}
     return connection.execute(_NEEDS_WAKE, asked).first() is not None

@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from worker.channels import registry
 from worker.domain.channel_state import ChannelState, remedy
 from worker.domain.message_status import MessageState
-from worker.domain.pace import Pace
-from worker.domain.pending_reason import ChannelView, waits_until
-from worker.outbox.reading import backlog
+from worker.domain.pace import Pacing
+from worker.domain.pending_reason import ChannelView
+from worker.domain.webhook_meter import STOPPED_SENTENCE, Webhooks, webhooks
+from worker.outbox.reading import attention_counts, backlog
 
 #: A state that nobody confirmed for this many check intervals is no longer vouched for.
 FRESH_INTERVALS = 3
@@ -36,11 +37,25 @@ class ChannelStanding:
     pending: int
     unacked: int
     in_doubt: int
-    pace: Pace
+    #: Those that wait for a person's decision.
+    attention: int
+    #: How many messages may be without a tick at present.
+    unacked_window: int
+    pacing: Pacing
+    #: POSTs of the present day (UTC); they count for the daily cap, if there is one.
+    posts_today: int
     #: What a person should do; None when all is well.
     action: str | None
-    #: What holds up sending although the channel is up: trouble at WaSender, or its wish that we wait.
+    #: What is to be said of a channel that is up: what holds up sending, or slows it down.
     note: str | None
+    #: Sending rests: trouble at WaSender, its wish that we wait, or the daily cap.
+    held_up: bool
+    #: How transitions were learnt so far, and whether webhooks still come.
+    ticks_by_webhook: int
+    ticks_by_asking: int
+    last_tick_at: datetime | None
+    last_webhook_at: datetime | None
+    webhooks: Webhooks
 
     @property
     def has_key(self) -> bool:
@@ -55,7 +70,7 @@ class ChannelStanding:
     @property
     def flowing(self) -> bool:
         """It can send, and its latest attempts give no reason to doubt that messages go out."""
-        return self.sends and self.note is None
+        return self.sends and not self.held_up
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -69,7 +84,17 @@ class ChannelStanding:
             "pending": self.pending,
             "unacked": self.unacked,
             "in_doubt": self.in_doubt,
-            "pace": str(self.pace),
+            "attention": self.attention,
+            "unacked_window": self.unacked_window,
+            "last_tick_at": _iso(self.last_tick_at),
+            "ticks_by_webhook": self.ticks_by_webhook,
+            "ticks_by_asking": self.ticks_by_asking,
+            "webhooks": self.webhooks.value,
+            "last_webhook_at": _iso(self.last_webhook_at),
+            "pace": str(self.pacing.pace),
+            "slowdown": round(self.pacing.slowdown, 2),
+            "daily_cap": self.pacing.daily_cap,
+            "posts_today": self.posts_today,
             "action": self.action,
             "note": self.note,
         }
@@ -77,9 +102,12 @@ class ChannelStanding:
 
 def standings(connection: Connection, *, now: datetime, check_interval_s: float) -> list[ChannelStanding]:
     """Every channel, by name."""
-    counts = backlog(connection)
+    counts, attention = backlog(connection), attention_counts(connection)
     fresh_since = now - timedelta(seconds=check_interval_s * FRESH_INTERVALS)
-    return [_standing(row, counts.get(row.id, {}), fresh_since, now) for row in registry.all_channels(connection)]
+    return [
+        _standing(row, counts.get(row.id, {}), attention.get(row.id, 0), fresh_since, now)
+        for row in registry.all_channels(connection)
+    ]
 
 
 def as_json(channels: Sequence[ChannelStanding]) -> dict[str, Any]:
@@ -91,6 +119,7 @@ def as_json(channels: Sequence[ChannelStanding]) -> dict[str, Any]:
         "pending": sum(channel.pending for channel in channels),
         "unacked": sum(channel.unacked for channel in channels),
         "in_doubt": sum(channel.in_doubt for channel in channels),
+        "attention": sum(channel.attention for channel in channels),
     }
 
 
@@ -106,8 +135,12 @@ def all_flowing(channels: Sequence[ChannelStanding]) -> bool:
     return bool(keyed) and all(channel.flowing for channel in keyed)
 
 
-def _standing(row: Any, counts: dict[MessageState, int], fresh_since: datetime, now: datetime) -> ChannelStanding:
+def _standing(
+    row: Any, counts: dict[MessageState, int], attention: int, fresh_since: datetime, now: datetime
+) -> ChannelStanding:
     verified = row.checked_at is not None and row.checked_at >= fresh_since
+    pacing = Pacing.of(row)
+    held_up = _held_up(row, counts.get(MessageState.QUEUED, 0), now)
     return ChannelStanding(
         id=row.id,
         name=row.name,
@@ -119,29 +152,49 @@ def _standing(row: Any, counts: dict[MessageState, int], fresh_since: datetime, 
         pending=sum(counts.values()),
         unacked=counts.get(MessageState.ACCEPTED, 0),
         in_doubt=counts.get(MessageState.IN_DOUBT, 0),
-        pace=Pace(row.pace_messages, row.pace_seconds),
+        attention=attention,
+        unacked_window=row.unacked_window,
+        pacing=pacing,
+        posts_today=pacing.posts_on_day_of(now),
         action=_action(row, verified, fresh_since),
-        note=_note(row, counts.get(MessageState.QUEUED, 0), now),
+        note=_note(row, held_up),
+        held_up=held_up is not None,
+        ticks_by_webhook=row.ticks_by_webhook,
+        ticks_by_asking=row.ticks_by_asking,
+        last_tick_at=row.last_tick_at,
+        last_webhook_at=row.last_webhook_at,
+        webhooks=webhooks(row.last_webhook_at, row.last_tick_at),
     )
 
 
-def _note(row: Any, queued: int, now: datetime) -> str | None:
+def _held_up(row: Any, queued: int, now: datetime) -> str | None:
+    """Why nothing goes out for a while although the channel is up."""
     if row.state is not ChannelState.UP:
         return None
-    if row.failures and (queued or row.next_slot_at > now):
+    rests = _view(row).rests(now)
+    if rests is None and row.failures and (queued or row.next_slot_at > now):
         attempts = "one attempt" if row.failures == 1 else f"{row.failures} attempts in a row"
         again = f"at {row.next_slot_at:%H:%M:%S} UTC" if row.next_slot_at > now else "at once"
         return f"WaSender is not answering well ({attempts}); next try {again}."
-    view = ChannelView(
+    return rests.sentence if rests else None
+
+
+def _note(row: Any, held_up: str | None) -> str | None:
+    slowness = _view(row).slowness if row.state is ChannelState.UP else None
+    stopped = webhooks(row.last_webhook_at, row.last_tick_at) is Webhooks.STOPPED
+    said = (held_up, slowness, STOPPED_SENTENCE if stopped else None)
+    return " ".join(filter(None, said)) or None
+
+
+def _view(row: Any) -> ChannelView:
+    return ChannelView(
         name=row.name,
         state=row.state,
         reason=row.reason,
         next_slot_at=row.next_slot_at,
         failures=row.failures,
-        pace=Pace(row.pace_messages, row.pace_seconds),
+        pacing=Pacing.of(row),
     )
-    throttled_until = view.throttled_until(now)
-    return waits_until(throttled_until) if throttled_until else None
 
 
 def _action(row: Any, verified: bool, fresh_since: datetime) -> str | None:

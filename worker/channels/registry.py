@@ -1,7 +1,7 @@
 """Channels by name: the default one from the environment, and those that a person adds."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, or_, select, update
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, or_, select, update
 from worker.database import insert_unless_there
 from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState
 from worker.domain.errors import Conflict, InvalidRequest, NotFound
-from worker.domain.pace import Pace
+from worker.domain.pace import Pace, Pacing
 from worker.models import Channel
 from worker.outbox.events import Source, event, record
 
@@ -22,28 +22,47 @@ class NewChannel:
 
     name: str
     pace: Pace
+    #: POSTs allowed in one day (UTC); None: as many as the pace allows.
+    daily_cap: int | None = None
     api_key_encrypted: str | None = None
     webhook_secret_encrypted: str | None = None
     gateway_session_id: int | None = None
 
 
-def ensure_default(connection: Connection, pace: Pace, now: datetime) -> int:
-    """The id of the channel that the environment describes; made with `pace` on first use."""
+def ensure_default(connection: Connection, pace: Pace, now: datetime, *, daily_cap: int | None = None) -> int:
+    """The id of the channel that the environment describes; made with this pace and cap on first use."""
     kept = connection.execute(select(Channel.id).where(Channel.name == DEFAULT_CHANNEL)).scalar_one_or_none()
     if kept is not None:
         return kept
-    _insert(connection, NewChannel(name=DEFAULT_CHANNEL, pace=pace), now)
+    _insert(connection, NewChannel(name=DEFAULT_CHANNEL, pace=pace, daily_cap=daily_cap), now)
     return channel_id(connection, DEFAULT_CHANNEL)
 
 
-def follow_environment(connection: Connection, pace: Pace, now: datetime) -> None:
-    """Keep the default channel as the workers' environment says. Only workers know; a shell's settings may differ."""
-    default = ensure_default(connection, pace, now)
-    differs = or_(Channel.pace_messages != pace.messages, Channel.pace_seconds != pace.seconds)
+def follow_environment(connection: Connection, pace: Pace, now: datetime, *, daily_cap: int | None = None) -> None:
+    """Keep the default channel as the workers' environment says. Only workers know; a shell's settings may differ.
+
+    A channel that waits for midnight because of its cap goes on at once when the cap is raised or taken away.
+    """
+    default = ensure_default(connection, pace, now, daily_cap=daily_cap)
+    differs = or_(
+        Channel.pace_messages != pace.messages,
+        Channel.pace_seconds != pace.seconds,
+        Channel.daily_cap.is_distinct_from(daily_cap),
+    )
+    changed = connection.execute(
+        select(Channel.__table__).where(Channel.id == default, differs).with_for_update(key_share=True)
+    ).one_or_none()
+    if changed is None:
+        return
+    before = Pacing.of(changed)
+    after = replace(before, pace=pace, daily_cap=daily_cap)
+    slot = changed.next_slot_at
+    if before.is_used_up(now) and slot == before.allowed_from(now) and not after.is_used_up(now):
+        slot = after.allowed_from(now + after.interval)
     connection.execute(
         update(Channel)
-        .where(Channel.id == default, differs)
-        .values(pace_messages=pace.messages, pace_seconds=pace.seconds)
+        .where(Channel.id == default)
+        .values(pace_messages=pace.messages, pace_seconds=pace.seconds, daily_cap=daily_cap, next_slot_at=slot)
     )
 
 
@@ -68,6 +87,7 @@ def _insert(connection: Connection, channel: NewChannel, now: datetime) -> bool:
             gateway_session_id=channel.gateway_session_id,
             pace_messages=channel.pace.messages,
             pace_seconds=channel.pace.seconds,
+            daily_cap=channel.daily_cap,
             created_at=now,
             state=ChannelState.UNKNOWN,
             reason="",
@@ -93,6 +113,20 @@ def channel_id(connection: Connection, name: str) -> int:
         known = f"Known channels: {', '.join(names)}." if names else "There is none yet."
         raise NotFound(f"There is no channel named {name[:64]!r}. {known}", code="unknown_channel")
     return found
+
+
+def replace_webhook_secret(connection: Connection, channel_id: int, sealed: str) -> None:
+    """From now on webhooks of this channel have to come with this secret (encrypted)."""
+    connection.execute(update(Channel).where(Channel.id == channel_id).values(webhook_secret_encrypted=sealed))
+
+
+def learn_session_id(connection: Connection, channel_id: int, session_id: int) -> None:
+    """WaSender's number of the session, found by the channel's key."""
+    connection.execute(
+        update(Channel)
+        .where(Channel.id == channel_id, Channel.gateway_session_id.is_(None))
+        .values(gateway_session_id=session_id)
+    )
 
 
 def all_channels(connection: Connection) -> list[Row[tuple[Channel]]]:

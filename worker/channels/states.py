@@ -1,64 +1,92 @@
 """Changes of a channel's state: written once, with an event, and only when they are news."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 
+from worker.channels import outages
 from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState, ChannelVerdict, state_after_report
 from worker.domain.errors import Conflict
 from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
 from worker.models import Channel
 from worker.outbox.events import Source, event, record
+from worker.outbox.questions import ask_soon
+
+#: A mute channel is left alone this long before a single message is tried: its session may be restarting.
+FIRST_PROBE_AFTER = timedelta(seconds=10)
 
 
 def apply_report(
     connection: Connection, channel_id: int, report: ConnectionReport, *, now: datetime, source: Source
 ) -> ChannelVerdict | None:
     """Let WaSender's answer to "are you connected?" move the channel. Returns the new state if it is news."""
-    kept = connection.execute(
-        select(Channel.state, Channel.reason, Channel.since)
-        .where(Channel.id == channel_id)
-        .with_for_update(key_share=True)
-    ).one()
+    kept = _locked(connection, channel_id)
     if report.connection is not Connectivity.UNVERIFIED:
         connection.execute(update(Channel).where(Channel.id == channel_id).values(checked_at=now))
     verdict = state_after_report(kept.state, kept.reason, kept.since, report, now)
     if verdict is not None:
-        _write(connection, channel_id, kept.state, verdict, now=now, source=source)
+        _write(connection, kept, verdict, now=now, source=source)
     return verdict
+
+
+def go_mute(
+    connection: Connection,
+    channel_id: int,
+    reason: str,
+    *,
+    now: datetime,
+    source: Source,
+    evidence: dict[str, Any],
+) -> bool:
+    """WaSender says connected, but nothing gets through: stop, and try single messages only. True if that is news.
+
+    The first single message waits for as long as a restart of the session may take.
+    """
+    kept = _locked(connection, channel_id)
+    if kept.state is not ChannelState.UP:
+        return False
+    _write(connection, kept, ChannelVerdict(ChannelState.MUTE, reason), now=now, source=source, evidence=evidence)
+    connection.execute(
+        update(Channel).where(Channel.id == channel_id).values(probe_at=now + FIRST_PROBE_AFTER, probes=0)
+    )
+    return True
+
+
+def ticked(connection: Connection, channel_id: int, *, now: datetime, source: Source) -> bool:
+    """WhatsApp has ticked a message of this channel: a mute one is up again. True if that is news."""
+    kept = _locked(connection, channel_id)
+    if kept.state is not ChannelState.MUTE:
+        return False
+    verdict = ChannelVerdict(ChannelState.UP, "ticked")
+    _write(connection, kept, verdict, now=now, source=source)
+    return True
 
 
 def block(connection: Connection, channel_id: int, reason: str, *, now: datetime) -> None:
     """Stop a channel whose send was refused for a reason that a person has to mend."""
-    kept = connection.execute(
-        select(Channel.state).where(Channel.id == channel_id).with_for_update(key_share=True)
-    ).scalar_one()
-    if kept is ChannelState.UP:
+    kept = _locked(connection, channel_id)
+    if kept.state in {ChannelState.UP, ChannelState.MUTE}:
         verdict = ChannelVerdict(ChannelState.BLOCKED, reason)
-        _write(connection, channel_id, kept, verdict, now=now, source=Source.WORKER)
+        _write(connection, kept, verdict, now=now, source=Source.WORKER)
 
 
 def pause(connection: Connection, channel_id: int, *, now: datetime) -> None:
     """Stop a channel because a person says so; harmless when it is paused already."""
-    kept = connection.execute(
-        select(Channel.state).where(Channel.id == channel_id).with_for_update(key_share=True)
-    ).scalar_one()
-    if kept is not ChannelState.PAUSED:
+    kept = _locked(connection, channel_id)
+    if kept.state is not ChannelState.PAUSED:
         verdict = ChannelVerdict(ChannelState.PAUSED, "by a person")
-        _write(connection, channel_id, kept, verdict, now=now, source=Source.OPERATOR)
+        _write(connection, kept, verdict, now=now, source=Source.OPERATOR)
 
 
 def resume(connection: Connection, channel_id: int, *, now: datetime) -> None:
     """Let a paused or blocked channel be checked again. Raises Conflict where nobody stopped it."""
-    kept = connection.execute(
-        select(Channel.name, Channel.state).where(Channel.id == channel_id).with_for_update(key_share=True)
-    ).one()
+    kept = _locked(connection, channel_id)
     if kept.state not in {ChannelState.PAUSED, ChannelState.BLOCKED}:
         raise Conflict(f"Channel {kept.name} is {kept.state}; only a paused or blocked one can be resumed.")
     verdict = ChannelVerdict(ChannelState.UNKNOWN, "")
-    _write(connection, channel_id, kept.state, verdict, now=now, source=Source.OPERATOR)
+    _write(connection, kept, verdict, now=now, source=Source.OPERATOR)
     connection.execute(update(Channel).where(Channel.id == channel_id).values(check_due_at=now))
 
 
@@ -67,11 +95,7 @@ def replace_key(connection: Connection, channel_id: int, api_key_encrypted: str,
 
     Raises Conflict for the default channel, whose key is the environment's.
     """
-    kept = connection.execute(
-        select(Channel.name, Channel.state, Channel.reason)
-        .where(Channel.id == channel_id)
-        .with_for_update(key_share=True)
-    ).one()
+    kept = _locked(connection, channel_id)
     if kept.name == DEFAULT_CHANNEL:
         raise Conflict(
             f"The key of channel {DEFAULT_CHANNEL} stands in the workers' environment. "
@@ -85,32 +109,46 @@ def replace_key(connection: Connection, channel_id: int, api_key_encrypted: str,
     )
     paused = kept.state is ChannelState.PAUSED
     verdict = ChannelVerdict(ChannelState.PAUSED, kept.reason) if paused else ChannelVerdict(ChannelState.UNKNOWN, "")
-    _write(connection, channel_id, kept.state, verdict, now=now, source=Source.OPERATOR, because="key_replaced")
+    _write(connection, kept, verdict, now=now, source=Source.OPERATOR, because="key_replaced")
     return verdict.state
+
+
+def _locked(connection: Connection, channel_id: int) -> Row[Any]:
+    """The channel's row, and nobody else changes it until the end of the transaction."""
+    return connection.execute(
+        select(Channel.__table__).where(Channel.id == channel_id).with_for_update(key_share=True)
+    ).one()
 
 
 def _write(
     connection: Connection,
-    channel_id: int,
-    before: ChannelState,
+    kept: Row[Any],
     verdict: ChannelVerdict,
     *,
     now: datetime,
     source: Source,
     because: str | None = None,
+    evidence: dict[str, Any] | None = None,
 ) -> None:
     changed: dict[str, Any] = {"state": verdict.state, "reason": verdict.reason[:64]}
-    if verdict.state is not before:
-        changed["since"] = now
+    if verdict.state is not kept.state:
+        changed |= {"since": now, "unacked_window": 1}
+        if kept.state in outages.BROKEN or verdict.state in outages.BROKEN:
+            # What is at WaSender without a tick may have been swallowed.
+            changed["suspect_before"] = now
+        if ChannelState.MUTE in {kept.state, verdict.state}:
+            ask_soon(connection, kept.id, now=now)
     if verdict.state is ChannelState.UP:
-        changed["failures"] = 0
-    connection.execute(update(Channel).where(Channel.id == channel_id).values(**changed))
+        changed |= {"failures": 0, "refused_since": None, "probe_at": None, "probes": 0}
+    connection.execute(update(Channel).where(Channel.id == kept.id).values(**changed))
+    outages.moved(connection, kept, verdict.state, verdict.reason[:64], now=now, source=source)
     news = event(
-        channel_id=channel_id,
+        channel_id=kept.id,
         at=now,
         source=source,
-        before=before,
+        before=kept.state,
         after=verdict.state,
         reason=because or verdict.reason[:64],
+        evidence=evidence,
     )
     record(connection, [news])

@@ -16,3 +16,8 @@ def lasting(duration: timedelta) -> str:
         rest = minutes % 60
         return f"{hours} h {rest} min" if rest else f"{hours} h"
     return f"{hours // 24} days"
+
+
+def briefly(duration: timedelta) -> str:
+    """Give "0.35 s", "7.6 s", "90 s": for times so short that fractions count."""
+    return f"{duration.total_seconds():.2g} s" if duration < timedelta(seconds=10) else lasting(duration)

@@ -44,8 +44,8 @@ PUBLIC_STATUS: dict[MessageState, str] = {
 _TICKS = frozenset(TICKED_STATES)
 
 TRANSITIONS: dict[MessageState, frozenset[MessageState]] = {
-    # A queued message can be ticked after all when it was put back from doubt and the first attempt had arrived.
-    S.QUEUED: frozenset({S.SENDING, S.FAILED, S.EXPIRED, S.CANCELLED}) | _TICKS,
+    # A message that was put back from doubt may turn out to have been accepted, or even to have arrived.
+    S.QUEUED: frozenset({S.SENDING, S.ACCEPTED, S.FAILED, S.EXPIRED, S.CANCELLED}) | _TICKS,
     S.SENDING: frozenset({S.QUEUED, S.ACCEPTED, S.IN_DOUBT, S.FAILED}) | _TICKS,
     S.ACCEPTED: frozenset({S.QUEUED, S.FAILED}) | _TICKS,
     S.IN_DOUBT: frozenset({S.QUEUED, S.ACCEPTED, S.FAILED}) | _TICKS,
@@ -60,8 +60,8 @@ TRANSITIONS: dict[MessageState, frozenset[MessageState]] = {
 
 
 def check_transition(before: MessageState, after: MessageState) -> None:
-    """Raise IllegalTransition unless `before` may become `after`."""
-    if after not in TRANSITIONS[before]:
+    """Raise IllegalTransition unless `before` may become `after` (or stays, with something new known about it)."""
+    if after is not before and after not in TRANSITIONS[before]:
         raise IllegalTransition(f"A message that is {before} cannot become {after}.")
 
 

@@ -37,6 +37,8 @@ class Cause(StrEnum):
     ACCEPTED = "accepted"
     #: DNS, refused, TLS or connect timeout: the request was never written.
     UNREACHABLE = "gateway_unreachable"
+    #: After trouble WaSender is asked a question first, and did not answer it: nothing was posted.
+    STILL_TROUBLED = "gateway_troubled"
     #: The worker gave the attempt up before it wrote anything (its lease had run out, or it was stopping).
     NOT_STARTED = "not_started"
     THROTTLED = "throttled"
@@ -75,6 +77,12 @@ OUTCOME_RULES: dict[Cause, OutcomeRule] = {
         ChannelEffect.BACK_OFF,
         "WaSender could not be reached, so nothing was sent. It is tried again by itself; "
         "check the network and WASENDER_BASE_URL if it lasts.",
+    ),
+    Cause.STILL_TROUBLED: OutcomeRule(
+        OutcomeKind.NOT_SENT,
+        ChannelEffect.BACK_OFF,
+        "WaSender was in trouble and did not answer a question either, so nothing was sent. "
+        "It is tried again by itself.",
     ),
     Cause.NOT_STARTED: OutcomeRule(
         OutcomeKind.NOT_SENT,

@@ -1,21 +1,46 @@
 """Pacing arithmetic: how many messages a channel may send, and when its next slot is.
 
 A slot is never granted early, so a burst is impossible (GCRA with burst 1). Weakness: the spacing holds at our side
-of the network; `MARGIN` covers the jitter of the way to WaSender, a network that jitters by more can earn a 429.
+of the network; the margins cover the jitter of the way to WaSender. A network that jitters by more can earn a 429
+where WaSender counts the seconds between two messages; where it counts messages in a window, jitter evens out.
 """
 
 import re
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Self
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Self
 
 from worker.domain.errors import NotConfigured
 
 #: The share by which slots are wider than the limit, and the least and most it adds in seconds.
-MARGIN = 0.01
-MARGIN_BOUNDS_S = (0.002, 0.050)
+MARGIN = 0.015
+MARGIN_BOUNDS_S = (0.0015, 0.060)
+#: The same for a slot after a POST that began late: so much of the delay is made good.
+CLOSEST_MARGIN = 0.01
+CLOSEST_MARGIN_BOUNDS_S = (0.001, 0.050)
 #: A slot may be reserved a little before the former one has begun.
 RESERVED_EARLY = timedelta(seconds=1)
+
+#: By how much a refusal as "too many" widens the interval, and the most it ever is: `256/60` on a session whose
+#: account protection allows `1/5` has to slow down 21 times.
+SLOWER_BY = 1.5
+MOST_SLOWDOWN = 32.0
+#: The share of the excess that each accepted message takes away. One refusal may be chance and is soon made good.
+#: Several speak of a lower limit: each trial whether WaSender allows more again costs another one, and too many can
+#: get a number restricted.
+RECOVERY = 0.1
+RECOVERY_WHEN_REPEATED = 0.02
+#: A slowdown below this is none.
+AS_GOOD_AS_NONE = 1.02
+#: WaSender refused without a word on how long: the wait by the slowdown that this refusal leads to. Refusals one
+#: after the other climb these stairs (1.5, 2.25, 3.4, 5.1): five seconds, then the longest documented window (twice),
+#: then an hour, for only an exhausted daily cap lasts longer than a minute. Accepted messages climb down again.
+UNHINTED_WAITS_S = ((SLOWER_BY, 5.0), (SLOWER_BY**3, 60.0), (MOST_SLOWDOWN, 3600.0))
+#: Whoever is told to wait for longer has used up a day's cap; the pace is not to blame for that.
+LONGEST_WINDOW_S = 900.0
+
+#: A capped channel does not send so close to midnight, where WaSender might count a POST for the other day.
+MIDNIGHT_GUARD = timedelta(seconds=1)
 
 _SPELLING = re.compile(r"\s*(\d{1,6})\s*/\s*(\d{1,6}(?:\.\d{1,3})?)\s*")
 
@@ -41,23 +66,142 @@ class Pace:
     @property
     def interval_s(self) -> float:
         """Seconds from one slot to the next, margin included."""
+        return self._with(MARGIN, MARGIN_BOUNDS_S)
+
+    @property
+    def closest_s(self) -> float:
+        """Seconds from the moment at which a POST really began to the next slot, at the least."""
+        return self._with(CLOSEST_MARGIN, CLOSEST_MARGIN_BOUNDS_S)
+
+    def _with(self, margin: float, bounds_s: tuple[float, float]) -> float:
         exact = self.seconds / self.messages
-        least, most = MARGIN_BOUNDS_S
-        return exact + min(max(exact * MARGIN, least), most)
+        least, most = bounds_s
+        return exact + min(max(exact * margin, least), most)
+
+    def __str__(self) -> str:
+        seconds = f"{self.seconds:.3f}".rstrip("0").rstrip(".")
+        return f"{self.messages}/{seconds}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pacing:
+    """A channel's pace as it is kept at present: slowed down after refusals, and counted against its daily cap.
+
+    Days are UTC, by the clock that all workers share.
+    """
+
+    pace: Pace
+    #: 1 is the pace itself.
+    slowdown: float = 1.0
+    #: POSTs allowed in one day; None: as many as the pace allows.
+    daily_cap: int | None = None
+    posts_on: date | None = None
+    posts_that_day: int = 0
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """The pacing in a row that has the channel's columns."""
+        return cls(
+            pace=Pace(row.pace_messages, row.pace_seconds),
+            slowdown=row.slowdown,
+            daily_cap=row.daily_cap,
+            posts_on=row.posts_on,
+            posts_that_day=row.posts_that_day,
+        )
 
     @property
     def interval(self) -> timedelta:
-        return timedelta(seconds=self.interval_s)
+        """From one slot to the next."""
+        return timedelta(seconds=self.pace.interval_s * self.slowdown)
+
+    @property
+    def closest(self) -> timedelta:
+        """From the moment at which a POST really began to the next slot, at the least."""
+        return timedelta(seconds=self.pace.closest_s * self.slowdown)
+
+    @property
+    def is_slowed(self) -> bool:
+        return self.slowdown > 1.0
 
     def slot_after(self, started_at: datetime, reserved_until: datetime | None = None) -> datetime:
-        """The earliest next slot once a POST began at `started_at`; never before one already reserved."""
-        following = started_at + self.interval
-        return following if reserved_until is None else max(following, reserved_until)
+        """The earliest next slot once a POST began at `started_at`; never before one already reserved.
+
+        The daily cap is not looked at: see `allowed_from`.
+        """
+        if reserved_until is None:
+            return started_at + self.interval
+        return max(started_at + self.closest, reserved_until)
 
     def is_beyond_turn(self, slot: datetime, now: datetime) -> bool:
         """Is this next slot further away than the pace alone can put it?"""
         return slot > now + self.interval + RESERVED_EARLY
 
-    def __str__(self) -> str:
-        seconds = f"{self.seconds:.3f}".rstrip("0").rstrip(".")
-        return f"{self.messages}/{seconds}"
+    # The daily cap
+
+    def posts_on_day_of(self, at: datetime) -> int:
+        """POSTs counted on the day of `at`; what was counted on a later day (a clock set back) counts as well."""
+        return 0 if self.posts_on is None or at.astimezone(UTC).date() > self.posts_on else self.posts_that_day
+
+    def is_used_up(self, at: datetime) -> bool:
+        """Does the daily cap forbid a POST at this time?"""
+        return self.daily_cap is not None and self.posts_on_day_of(at) >= self.daily_cap
+
+    def allowed_from(self, slot: datetime) -> datetime:
+        """The first moment from `slot` on at which the daily cap allows a POST."""
+        if self.daily_cap is None:
+            return slot
+        slot = max(slot, _midnight(slot) + MIDNIGHT_GUARD)
+        if slot >= self.day_ends(slot) or self.is_used_up(slot):
+            return _midnight(slot, days=1) + MIDNIGHT_GUARD
+        return slot
+
+    def day_ends(self, slot: datetime) -> datetime:
+        """From when on a POST would no longer belong to the day on which this slot is counted."""
+        return _midnight(slot, days=1) - MIDNIGHT_GUARD
+
+    def counted(self, slot: datetime) -> Self:
+        """With one more POST, at `slot`."""
+        day = slot.astimezone(UTC).date()
+        if self.posts_on is None or day > self.posts_on:
+            return replace(self, posts_on=day, posts_that_day=1)
+        return replace(self, posts_that_day=self.posts_that_day + 1)
+
+    def uncounted(self, slot: datetime) -> Self:
+        """Without the POST counted at `slot`: it was proven that it never began."""
+        if self.posts_on != slot.astimezone(UTC).date() or not self.posts_that_day:
+            return self
+        return replace(self, posts_that_day=self.posts_that_day - 1)
+
+    def slot_in_turn(self, first: datetime, ahead: int) -> datetime:
+        """When the message with `ahead` others before it should go out, if the next one goes at `first`."""
+        first = self.allowed_from(first)
+        if self.daily_cap is None or ahead < (left := self.daily_cap - self.posts_on_day_of(first)):
+            return first + ahead * self.interval
+        days, place = divmod(ahead - left, self.daily_cap)
+        return _midnight(first, days=1 + days) + MIDNIGHT_GUARD + place * self.interval
+
+    # Refusals as "too many", and recovery
+
+    def throttled(self, retry_after_s: float | None = None) -> Self:
+        """After a refusal although the pace was kept: slower, unless the wait tells that it is a matter of days."""
+        if retry_after_s is not None and retry_after_s > LONGEST_WINDOW_S:
+            return self
+        return replace(self, slowdown=min(self.slowdown * SLOWER_BY, MOST_SLOWDOWN))
+
+    def accepted(self) -> Self:
+        """After a message that WaSender took: a little nearer to the pace again."""
+        if not self.is_slowed:
+            return self
+        share = RECOVERY if self.slowdown <= SLOWER_BY else RECOVERY_WHEN_REPEATED
+        slowdown = 1.0 + (self.slowdown - 1.0) * (1.0 - share)
+        return replace(self, slowdown=slowdown if slowdown >= AS_GOOD_AS_NONE else 1.0)
+
+    @property
+    def unhinted_wait_s(self) -> float:
+        """How long to wait after a refusal that led to this slowdown and did not say how long."""
+        return next(wait_s for most, wait_s in UNHINTED_WAITS_S if self.slowdown <= most + 1e-9)
+
+
+def _midnight(at: datetime, *, days: int = 0) -> datetime:
+    """The beginning of the day (UTC) of `at`, or of one some days later."""
+    return datetime.combine(at.astimezone(UTC).date() + timedelta(days=days), time(), UTC)

@@ -1,11 +1,20 @@
 """Why a pending message is still pending, in one code and one sentence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.durations import briefly
 from worker.domain.message_status import MessageState
-from worker.domain.pace import Pace
+from worker.domain.pace import Pacing
+
+
+@dataclass(frozen=True)
+class PendingReason:
+    code: str
+    sentence: str
+    #: What a person can do; None where waiting is all there is to do.
+    action: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,20 +26,35 @@ class ChannelView:
     reason: str
     next_slot_at: datetime | None
     failures: int
-    pace: Pace
+    #: Messages without a tick, and how many there may be.
+    unacked: int = 0
+    unacked_window: int = 1
+    pacing: Pacing
 
-    def throttled_until(self, now: datetime) -> datetime | None:
-        """When sending goes on, if WaSender asked to wait; None where the pace alone decides."""
-        told_to_wait = not self.failures and self.next_slot_at and self.pace.is_beyond_turn(self.next_slot_at, now)
-        return self.next_slot_at if told_to_wait else None
+    def rests(self, now: datetime) -> PendingReason | None:
+        """Why sending rests for longer than the pace wants; None where the pace alone decides, or trouble does."""
+        slot = self.next_slot_at
+        if slot is None or not self.pacing.is_beyond_turn(slot, now):
+            return None
+        if self.pacing.is_used_up(now):
+            return PendingReason(
+                "daily_cap",
+                f"The channel has used up the {self.pacing.daily_cap} messages that it may send in one day (UTC); "
+                f"sending goes on at {slot:%Y-%m-%d %H:%M:%S} UTC.",
+            )
+        if self.failures:
+            return None
+        return PendingReason("throttled", f"WaSender asked to wait; sending goes on at {slot:%H:%M:%S} UTC.")
 
-
-@dataclass(frozen=True)
-class PendingReason:
-    code: str
-    sentence: str
-    #: What a person can do; None where waiting is all there is to do.
-    action: str | None = None
+    @property
+    def slowness(self) -> str | None:
+        """What is said of a channel that sends more slowly than its pace; None for one that keeps it."""
+        if not self.pacing.is_slowed:
+            return None
+        return (
+            f"WaSender refused messages as too many although the pace {self.pacing.pace} was kept, so the channel "
+            f"sends one every {briefly(self.pacing.interval)} for now; each one that is taken speeds it up again."
+        )
 
 
 _CHANNEL_CODES = {
@@ -45,37 +69,83 @@ _CHANNEL_CODES = {
 }
 
 
-def pending_reason(
-    state: MessageState, due_at: datetime, channel: ChannelView, now: datetime
-) -> PendingReason | None:
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What must be known of a message to explain why it is pending."""
+
+    id: str
+    state: MessageState
+    due_at: datetime
+    #: Why a person should look at it; None while Truetick can find out by itself.
+    attention: str | None = None
+    #: Accepted shortly before or during an outage of its channel.
+    perhaps_swallowed: bool = False
+    #: Another message to its recipient has to be settled first.
+    recipient_waits: bool = False
+
+
+def pending_reason(message: Standing, channel: ChannelView, now: datetime) -> PendingReason | None:
     """The reason, or None for a message that is not pending."""
-    if state is MessageState.IN_DOUBT:
-        return PendingReason(
-            "in_doubt",
-            "An attempt ended without an answer, so it may or may not have gone out. It is not sent again blindly.",
-            "Ask the recipient or look at the phone's chat before sending it again.",
-        )
-    if state is MessageState.ACCEPTED:
-        return PendingReason("awaiting_tick", "WaSender took it; WhatsApp has not ticked it yet.")
-    if state is MessageState.SENDING:
+    if message.state is MessageState.IN_DOUBT:
+        return _doubtful(message)
+    if message.state is MessageState.ACCEPTED:
+        return _unticked(message)
+    if message.state is MessageState.SENDING:
         return PendingReason("sending", "It is being handed to WaSender right now.")
-    if state is not MessageState.QUEUED:
-        return None
-    if due_at > now:
-        return PendingReason("scheduled", f"It is not due before {due_at:%Y-%m-%d %H:%M:%S} UTC.")
+    return _waiting(message, channel, now) if message.state is MessageState.QUEUED else None
+
+
+def _doubtful(message: Standing) -> PendingReason:
+    said = "An attempt ended without an answer, so it may or may not have gone out."
+    if message.attention is None:
+        return PendingReason(
+            "in_doubt", f"{said} Truetick looks for evidence; it is not sent again blindly, nor is it dropped."
+        )
+    return PendingReason("in_doubt", f"{said} No evidence was found, so a person has to decide.", _DECIDE)
+
+
+def _unticked(message: Standing) -> PendingReason:
+    if message.attention is not None:
+        return PendingReason(
+            "no_tick",
+            "WaSender took it, but WhatsApp has never ticked it, so it has most likely not arrived.",
+            _DECIDE,
+        )
+    if message.perhaps_swallowed:
+        return PendingReason(
+            "awaiting_tick",
+            "WaSender took it around an outage of its channel; WhatsApp has not ticked it. Once the channel has been "
+            "up again for a while, Truetick asks once more and then decides.",
+        )
+    return PendingReason("awaiting_tick", "WaSender took it; WhatsApp has not ticked it yet.")
+
+
+_DECIDE = (
+    "Ask the recipient or look at the phone's chat. Not there: truetick resend ID. "
+    "There, or no longer needed: truetick cancel ID."
+)
+
+
+def _waiting(message: Standing, channel: ChannelView, now: datetime) -> PendingReason:
+    if message.due_at > now:
+        return PendingReason("scheduled", f"It is not due before {message.due_at:%Y-%m-%d %H:%M:%S} UTC.")
     if channel.state is not ChannelState.UP:
         code, sentence = _CHANNEL_CODES[channel.state]
         if not sentence.endswith("."):
             sentence = f"{sentence} ({channel.reason})." if channel.reason else f"{sentence}."
         return PendingReason(code, sentence, remedy(channel.state, channel.reason, channel.name))
-    if channel.failures:
+    if message.recipient_waits:
+        return PendingReason(
+            "recipient_waits", "Another message to this recipient has to be settled first, so that order is kept."
+        )
+    why = channel.rests(now)
+    if why is None and channel.unacked >= channel.unacked_window:
+        return PendingReason(
+            "window_full",
+            f"WaSender has {channel.unacked} message(s) of this channel that WhatsApp has not ticked yet; "
+            "sending goes on with the next tick.",
+        )
+    if why is None and channel.failures:
         return PendingReason("retrying", "WaSender is not answering well; sending goes on after a pause.")
-    throttled_until = channel.throttled_until(now)
-    if throttled_until:
-        return PendingReason("throttled", waits_until(throttled_until))
-    return PendingReason("paced", "It waits for its turn at the channel's pace.")
-
-
-def waits_until(at: datetime) -> str:
-    """What is said of a channel that WaSender has throttled."""
-    return f"WaSender asked to wait; sending goes on at {at:%H:%M:%S} UTC."
+    why = why or PendingReason("paced", "It waits for its turn at the channel's pace.")
+    return why if channel.slowness is None else replace(why, sentence=f"{why.sentence} {channel.slowness}")

@@ -70,8 +70,9 @@ def classify_send(
 ) -> Outcome:
     """Give the one outcome of an answered send.
 
-    `now` is Unix time, for headers that name a moment. `flaw` says why `body` could not be read to its end; such a
-    body proves nothing and the status decides. `secrets` (key, recipient) never appear in the outcome's `detail`.
+    `now` is Unix time, for headers that name a moment in an answer without a `Date`. `flaw` says why `body` could not
+    be read to its end; such a body proves nothing and the status decides. `secrets` (key, recipient) never appear in
+    the outcome's `detail`.
     """
     answer = read_object(body) if flaw is None else None
     gateway_msg_id = _accepted_id(status, answer)

@@ -6,33 +6,19 @@ a `MessageInfo` or a `ConnectionReport`. It keeps no key longer than a call.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
 
-from requests.models import PreparedRequest
-from urllib3.util import Timeout, parse_url
+from urllib3.util import Timeout
 
-from worker.domain.errors import InvalidRequest, NotConfigured
+from worker.domain.errors import InvalidRequest
 from worker.domain.evidence import Connection, ConnectionReport, MessageInfo
 from worker.domain.outcomes import Cause, Outcome
 from worker.gateway.answers import printable
 from worker.gateway.classify import classify_send
 from worker.gateway.failures import unknown_cause
+from worker.gateway.line import Answer, Line, fits_a_header, why_unconnected
 from worker.gateway.payload import build_payload
 from worker.gateway.reports import classify_info, classify_status
-from worker.gateway.wire import GatewayAdapter, NeverConnected, prepare
-
-#: WaSender's answers have some hundred bytes; whoever sends more is not WaSender.
-MAX_ANSWER_BYTES: Final = 256 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    #: Why the body is not whole; None when it is.
-    flaw: Cause | None = None
+from worker.gateway.wire import NeverConnected
 
 
 class GatewayClient:
@@ -56,8 +42,8 @@ class GatewayClient:
         ca_file: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.base_url = api_url(base_url)
-        self._adapter = GatewayAdapter(self.base_url, pool_size=pool_size, ca_file=ca_file)
+        self._line = Line(base_url, pool_size=pool_size, ca_file=ca_file)
+        self.base_url = self._line.base_url
         self._connect_timeout_s = connect_timeout_s
         self._send_timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
         self._question_timeout = Timeout(connect=connect_timeout_s, read=min(question_timeout_s, read_timeout_s))
@@ -72,9 +58,9 @@ class GatewayClient:
         Returns what came of the send if none can be had, else None.
         """
         try:
-            self._adapter.connect(self._connect_timeout_s)
+            self._line.connect(self._connect_timeout_s)
         except NeverConnected as error:
-            return Outcome(cause=Cause.UNREACHABLE, detail=_why_unconnected(error))
+            return Outcome(cause=Cause.UNREACHABLE, detail=why_unconnected(error))
         return None
 
     def send(self, api_key: str, recipient: str, content: Mapping[str, object]) -> Outcome:
@@ -82,7 +68,7 @@ class GatewayClient:
 
         `recipient` is E.164 or a JID, `content` the stored content (see `payload`).
         """
-        if not _fits_a_header(api_key):
+        if not fits_a_header(api_key):
             return Outcome(cause=Cause.BAD_KEY, detail="The key has characters that no key has.")
         try:
             body = build_payload(recipient, content)
@@ -99,13 +85,13 @@ class GatewayClient:
                 secrets=(api_key, recipient, recipient.lstrip("+")),
             )
         except NeverConnected as error:
-            return Outcome(cause=Cause.UNREACHABLE, detail=_why_unconnected(error))
+            return Outcome(cause=Cause.UNREACHABLE, detail=why_unconnected(error))
         except Exception as error:  # whatever it is, the request may have been written
             return Outcome(cause=unknown_cause(error), detail=type(error).__name__)
 
     def message_info(self, api_key: str, gateway_msg_id: int) -> MessageInfo:
         """Ask what became of an accepted message. No answer is "no information", never "failed"."""
-        if not _fits_a_header(api_key):
+        if not fits_a_header(api_key):
             return MessageInfo(ack=None, problem=Cause.BAD_KEY.value)
         try:
             answer = self._ask("GET", f"/messages/{gateway_msg_id:d}/info", api_key)
@@ -117,7 +103,7 @@ class GatewayClient:
 
     def status(self, api_key: str) -> ConnectionReport:
         """Ask whether the session behind the key is connected. "Connected" is a hint, only a tick is proof."""
-        if not _fits_a_header(api_key):
+        if not fits_a_header(api_key):
             return ConnectionReport(connection=Connection.REFUSED, word=Cause.BAD_KEY.value)
         try:
             answer = self._ask("GET", "/status", api_key)
@@ -129,58 +115,8 @@ class GatewayClient:
 
     def close(self) -> None:
         """Close the idle connections. A request in flight still gets its answer."""
-        self._adapter.close()
+        self._line.close()
 
-    def _ask(self, method: str, path: str, api_key: str, body: bytes | None = None) -> _Answer:
-        headers = {
-            "Authorization": f"Bearer {api_key}",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "truetick",
-        }
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            headers["Content-Length"] = str(len(body))
+    def _ask(self, method: str, path: str, api_key: str, body: bytes | None = None) -> Answer:
         timeout = self._question_timeout if body is None else self._send_timeout
-        return self._exchange(prepare(method, self.base_url + path, headers, body), timeout)
-
-    def _exchange(self, request: PreparedRequest, timeout: Timeout) -> _Answer:
-        """Write the request and read its answer, at most `MAX_ANSWER_BYTES` of it, decoded."""
-        raw = self._adapter.send(request, stream=True, timeout=timeout).raw  # type: ignore[arg-type]
-        body, flaw = bytearray(), None
-        try:
-            while len(body) <= MAX_ANSWER_BYTES:
-                if not (part := raw.read(MAX_ANSWER_BYTES + 1 - len(body), decode_content=True)):
-                    break
-                body += part
-            else:
-                flaw = Cause.UNREADABLE_ANSWER
-        except Exception as error:  # the status has come, so it still counts
-            flaw = unknown_cause(error)
-        finally:
-            raw.close()
-        return _Answer(status=raw.status, headers=raw.headers, body=bytes(body), flaw=flaw)
-
-
-def api_url(base_url: str) -> str:
-    """Give the address with `/api` at its end and no slash behind. Raises `NotConfigured` if it is none."""
-    try:
-        url = parse_url(base_url.strip())
-    except ValueError:
-        url = parse_url("")
-    if url.scheme not in ("http", "https") or not url.host or url.auth or url.query or url.fragment:
-        raise NotConfigured(
-            "WASENDER_BASE_URL is not an address that WaSender could have. "
-            "Write it like https://www.wasenderapi.com/api."
-        )
-    path = (url.path or "").rstrip("/")
-    return f"{url.scheme}://{url.netloc}{path if path.endswith('/api') else path + '/api'}"
-
-
-def _fits_a_header(api_key: str) -> bool:
-    return bool(api_key) and api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key
-
-
-def _why_unconnected(error: NeverConnected) -> str:
-    """Tell how connecting failed. No request exists at that time, so no key can be in the text."""
-    return printable(f"{error}: {error.__cause__}")
+        return self._line.ask(method, path, api_key, timeout=timeout, body=body)

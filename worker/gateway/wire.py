@@ -5,7 +5,9 @@ Everything else about HTTP and TLS is urllib3's and requests'.
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from http.client import HTTPResponse
 from socket import socket
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,19 @@ class NeverConnected(Exception):
 
     Neither requests nor urllib3 knows this class, so neither wraps it, and nothing else is ever raised as it.
     """
+
+
+_tell_written: ContextVar[Callable[[], None] | None] = ContextVar("tell_written", default=None)
+
+
+@contextmanager
+def telling_when_written(tell: Callable[[], None]) -> Iterator[None]:
+    """Have `tell` called once a request of this thread is written, before its answer is awaited."""
+    token = _tell_written.set(tell)
+    try:
+        yield
+    finally:
+        _tell_written.reset(token)
 
 
 class _UntilDeadline(io.RawIOBase):
@@ -85,6 +100,8 @@ class _Telling(_Connection):
         self._answered_at = time.monotonic()
 
     def getresponse(self) -> Any:
+        if tell := _tell_written.get():
+            tell()
         response = super().getresponse()
         self._answered_at = time.monotonic()
         return response

@@ -1,17 +1,20 @@
 """What a lost worker left behind: messages claimed by a lease that ran out are in doubt, never sent again blindly."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, literal_column, or_, select, update
 
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import Cause, Outcome
-from worker.domain.pace import Pace
+from worker.domain.pace import Pacing
 from worker.models import Channel, Message
 from worker.outbox.attempts import attempt, record_attempts
 from worker.outbox.events import record_moves
+
+#: How long after an attempt without an answer evidence is looked for the first time.
+FIRST_LOOK_AFTER = timedelta(seconds=5)
 
 
 def _abandoned(now: datetime) -> Any:
@@ -60,6 +63,10 @@ def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: 
             Channel.next_slot_at,
             Channel.pace_messages,
             Channel.pace_seconds,
+            Channel.slowdown,
+            Channel.daily_cap,
+            Channel.posts_on,
+            Channel.posts_that_day,
         )
         .join(Channel, Channel.id == Message.channel_id)
         .where(Message.channel_id.in_(channel_ids), _abandoned(now))
@@ -73,7 +80,12 @@ def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: 
     connection.execute(
         update(Message)
         .where(Message.seq.in_([row.seq for row in left]))
-        .values(state=MessageState.IN_DOUBT, lease_token=None)
+        .values(
+            state=MessageState.IN_DOUBT,
+            lease_token=None,
+            doubts=Message.doubts + 1,
+            next_check_at=now + FIRST_LOOK_AFTER,
+        )
     )
     record_attempts(
         connection,
@@ -94,6 +106,6 @@ def doubt_abandoned(connection: Connection, channel_ids: Sequence[int], *, now: 
     )
     for row in {row.channel_id: row for row in left}.values():
         last_start = min(now, row.lease_expires_at or now)
-        slot = Pace(row.pace_messages, row.pace_seconds).slot_after(last_start, row.next_slot_at)
+        slot = Pacing.of(row).slot_after(last_start, row.next_slot_at)
         connection.execute(update(Channel).where(Channel.id == row.channel_id).values(next_slot_at=slot))
     return len(left)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.domain.outcomes import Outcome
@@ -18,6 +18,8 @@ def _upsert(dialect: Any) -> Any:
     """A late answer takes the place of what was assumed when its worker was thought lost."""
     insert = dialect.insert(Attempt)
     learnt = {column: insert.excluded[column] for column in _LEARNT}
+    # An id that was found in the meantime outlives an answer that names none.
+    learnt["gateway_msg_id"] = func.coalesce(insert.excluded.gateway_msg_id, Attempt.gateway_msg_id)
     return insert.on_conflict_do_update(index_elements=_KEY, set_=learnt)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     bindparam,
-    exists,
     func,
     literal_column,
     or_,
@@ -24,8 +23,10 @@ from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import TICKED_STATES, MessageState
 from worker.domain.outcomes import Outcome, OutcomeKind
 from worker.models import Channel, Message
+from worker.outbox.abandoned import FIRST_LOOK_AFTER
 from worker.outbox.attempts import attempt, record_attempts
 from worker.outbox.events import Source, event, record, record_moves
+from worker.outbox.openness import recipient_waits, unacked
 
 #: How long after its acceptance message info is asked for the first time.
 FIRST_CHECK_AFTER = timedelta(seconds=2)
@@ -40,6 +41,8 @@ class Claim:
     recipient: str
     content: dict[str, Any] = field(repr=False)
     attempt: int
+    #: Tells this claim from a later one that counts as the same attempt, because this one turned out not to count.
+    claimed_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,13 @@ class Finished:
     outcome: Outcome
 
 
-def _head(priority: int) -> Any:
-    """The first message of a channel in one rank whose recipient has no other message in flight."""
-    waiting, in_flight = aliased(Message), aliased(Message)
+def _head(priority: int, *, to_anybody: bool = False) -> Any:
+    """The first message of a channel in one rank whose recipient has no other message under way.
+
+    A mute channel may try one `to_anybody`, even if an outage may have swallowed an earlier one to that recipient:
+    without a tick the channel would never come up, and then nobody would ever judge the earlier one.
+    """
+    waiting = aliased(Message, name="waiting")
     return (
         select(waiting.seq)
         .where(
@@ -63,16 +70,8 @@ def _head(priority: int) -> Any:
             waiting.priority == literal_column(str(priority)),
             waiting.due_at <= bindparam("now"),
             or_(waiting.expires_at.is_(None), waiting.expires_at > bindparam("now")),
-            ~exists(
-                select(literal_column("1"))
-                .select_from(in_flight)
-                .where(
-                    in_flight.channel_id == Channel.id,
-                    in_flight.state == literal_column("'sending'"),
-                    in_flight.recipient == waiting.recipient,
-                )
-                .correlate(Channel, waiting)
-            ),
+            ~recipient_waits(waiting, heeding_suspects=not to_anybody),
+            *((Channel.state == literal_column("'mute'"),) if to_anybody else ()),
         )
         .order_by(waiting.due_at, waiting.seq)
         .limit(1)
@@ -83,8 +82,15 @@ def _head(priority: int) -> Any:
 
 #: Channel rows stay locked until the turn's commit, so the lease that is seen here holds for the claim.
 _HEADS = (
-    select(Channel.id, Channel.state, func.coalesce(_head(0), _head(1)).label("seq"))
+    select(
+        Channel.id,
+        Channel.state,
+        Channel.probe_at,
+        (Channel.unacked_window > unacked()).label("has_room"),
+        func.coalesce(_head(0), _head(1), _head(0, to_anybody=True), _head(1, to_anybody=True)).label("seq"),
+    )
     .where(Channel.id.in_(bindparam("ids", expanding=True)), Channel.lease_token == bindparam("token"))
+    .order_by(Channel.id)
     .with_for_update(of=Channel, key_share=True)
 )
 _CLAIM = (
@@ -99,7 +105,7 @@ _CLAIM = (
     .returning(Message.seq, Message.channel_id, Message.recipient, Message.content, Message.attempts)
 )
 _LOCK = (
-    select(Message.seq, Message.state, Message.lease_token, Message.attempts)
+    select(Message.seq, Message.state, Message.lease_token, Message.claimed_at, Message.attempts, Message.doubts)
     .where(Message.seq.in_(bindparam("seqs", expanding=True)))
     .order_by(Message.seq)
     .with_for_update()
@@ -110,13 +116,28 @@ _SETTLE = (
     .values(
         state=bindparam("_state"),
         lease_token=None,
+        attention=None,
+        attempts=bindparam("_attempts"),
+        doubts=bindparam("_doubts"),
         gateway_msg_id=func.coalesce(
             bindparam("_gateway_msg_id", type_=Message.gateway_msg_id.type), Message.gateway_msg_id
         ),
-        accepted_at=func.coalesce(Message.accepted_at, bindparam("_accepted_at", type_=Message.accepted_at.type)),
+        accepted_at=func.coalesce(bindparam("_accepted_at", type_=Message.accepted_at.type), Message.accepted_at),
         next_check_at=bindparam("_next_check_at"),
         error_code=bindparam("_error_code"),
         error_message=bindparam("_error_message"),
+    )
+)
+#: The ids of an attempt that was ticked or adopted before it was answered; those of another one stay.
+_LEARN_ID = (
+    update(Message)
+    .where(Message.seq == bindparam("_seq"), Message.gateway_msg_id.is_(None))
+    .values(
+        gateway_msg_id=bindparam("_gateway_msg_id"),
+        accepted_at=func.coalesce(Message.accepted_at, bindparam("_accepted_at", type_=Message.accepted_at.type)),
+        next_check_at=func.coalesce(
+            Message.next_check_at, bindparam("_next_check_at", type_=Message.next_check_at.type)
+        ),
     )
 )
 _PUT_BACK = (
@@ -144,11 +165,13 @@ class Claims:
 def claim_next(connection: Connection, channel_ids: Collection[int], token: str, *, now: datetime) -> Claims:
     """Claim the next due message of each channel that this run still leases and that is still up.
 
-    At most one a channel; never one whose recipient has another in flight, so order per recipient holds.
+    At most one a channel, and none beyond its window; a mute channel gets a single message when its next probe is
+    due. Never one whose recipient has another under way, so order per recipient holds.
     """
     heads = connection.execute(_HEADS, {"ids": list(channel_ids), "token": token, "now": now}).all()
-    sendable = frozenset(row.id for row in heads if row.state is ChannelState.UP)
-    seqs = [row.seq for row in heads if row.seq is not None and row.id in sendable]
+    sendable = frozenset(row.id for row in heads if row.state is ChannelState.UP or _probes(row, now))
+    free = [row for row in heads if row.id in sendable and (row.has_room or row.state is ChannelState.MUTE)]
+    seqs = [row.seq for row in free if row.seq is not None]
     if not seqs:
         return Claims(claims=(), sendable=sendable, idle=sendable)
     rows = connection.execute(_CLAIM, {"seqs": seqs, "token": token, "now": now}).all()
@@ -160,10 +183,15 @@ def claim_next(connection: Connection, channel_ids: Collection[int], token: str,
             recipient=row.recipient,
             content=row.content,
             attempt=row.attempts,
+            claimed_at=now,
         )
         for row in rows
     )
     return Claims(claims=claims, sendable=sendable, idle=sendable - {claim.channel_id for claim in claims})
+
+
+def _probes(row: Any, now: datetime) -> bool:
+    return row.state is ChannelState.MUTE and row.probe_at is not None and bool(row.probe_at <= now)
 
 
 _STATE_AFTER = {
@@ -180,39 +208,79 @@ def record_outcomes(
     """Store attempts and move their messages on.
 
     A message that was put in doubt while its worker was thought dead still takes that worker's late answer, for it is
-    evidence. One that WhatsApp has ticked meanwhile only learns the gateway's id.
+    evidence. One about which WhatsApp has spoken meanwhile only learns the gateway's id.
     """
     if not finished:
         return
     kept = {row.seq: row for row in connection.execute(_LOCK, {"seqs": [done.claim.seq for done in finished]})}
-    finished = [done for done in finished if done.claim.seq in kept]
-    updates: list[dict[str, Any]] = []
+    finished = [done for done in finished if done.claim.seq in kept and _is_news(done, kept[done.claim.seq])]
+    settled: list[dict[str, Any]] = []
+    ids_only: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     for done in finished:
         row = kept[done.claim.seq]
-        ours = row.state is MessageState.SENDING and row.lease_token == token
-        late = row.state is MessageState.IN_DOUBT and row.attempts == done.claim.attempt
-        after = _STATE_AFTER[done.outcome.kind] if ours or late else row.state
-        if after is not row.state:
-            events.append(_transition(done, row.state, after))
-        ticked_early = row.state in TICKED_STATES and done.outcome.gateway_msg_id is not None
-        if ours or late or ticked_early:
-            updates.append(_settled(done, after, now))
-    if updates:
-        connection.execute(_SETTLE, updates)
+        ours = row.state is MessageState.SENDING and row.lease_token == token and _is_latest(done, row)
+        if ours or _is_late(done, row):
+            after = _STATE_AFTER[done.outcome.kind]
+            settled.append(_settled(done, row, after, now, late=not ours))
+            if after is not row.state:
+                events.append(_transition(done, row.state, after))
+        elif row.state in _DECIDED and done.outcome.gateway_msg_id is not None:
+            ids_only.append(
+                {
+                    "_seq": row.seq,
+                    "_gateway_msg_id": done.outcome.gateway_msg_id,
+                    "_accepted_at": done.finished_at,
+                    "_next_check_at": now + FIRST_CHECK_AFTER,
+                }
+            )
+    if settled:
+        connection.execute(_SETTLE, settled)
+    if ids_only:
+        connection.execute(_LEARN_ID, ids_only)
     record_attempts(connection, [_attempt(done, worker) for done in finished])
     record(connection, events)
 
 
-def _settled(done: Finished, after: MessageState, now: datetime) -> dict[str, Any]:
-    accepted = done.outcome.kind is OutcomeKind.ACCEPTED
+#: WhatsApp's word, or a trace of the message, came before WaSender's answer: only the gateway's id is still news.
+_DECIDED = frozenset({*TICKED_STATES, MessageState.FAILED, MessageState.EXPIRED, MessageState.ACCEPTED})
+
+
+def _is_news(done: Finished, row: Any) -> bool:
+    """An attempt that does not count leaves its number to the next claim, so it says nothing once there was one."""
+    return done.outcome.kind is not OutcomeKind.NOT_SENT or _is_latest(done, row)
+
+
+def _is_latest(done: Finished, row: Any) -> bool:
+    return bool(row.claimed_at == done.claim.claimed_at)
+
+
+def _is_late(done: Finished, row: Any) -> bool:
+    """Is this the answer to the very attempt whose worker was thought lost? Then it is evidence all the same.
+
+    A message that doubt has put back to the queue meanwhile, and that nobody has claimed since, is called back by a
+    late acceptance only.
+    """
+    if row.attempts != done.claim.attempt:
+        return False
+    put_back = row.state is MessageState.QUEUED and done.outcome.kind is OutcomeKind.ACCEPTED
+    return row.state is MessageState.IN_DOUBT or put_back
+
+
+def _settled(done: Finished, row: Any, after: MessageState, now: datetime, *, late: bool) -> dict[str, Any]:
+    """What the attempt makes of its message. A refusal because of the channel or the way to it does not count."""
+    kind = done.outcome.kind
     failed = after is MessageState.FAILED
+    unknown = kind is OutcomeKind.UNKNOWN
+    check_after = {OutcomeKind.ACCEPTED: FIRST_CHECK_AFTER, OutcomeKind.UNKNOWN: FIRST_LOOK_AFTER}.get(kind)
     return {
         "_seq": done.claim.seq,
         "_state": after,
+        "_attempts": row.attempts - (kind is OutcomeKind.NOT_SENT),
+        "_doubts": row.doubts + unknown - late,
         "_gateway_msg_id": done.outcome.gateway_msg_id,
-        "_accepted_at": done.finished_at if accepted else None,
-        "_next_check_at": now + FIRST_CHECK_AFTER if accepted else None,
+        "_accepted_at": done.finished_at if kind is OutcomeKind.ACCEPTED else None,
+        "_next_check_at": now + check_after if check_after else None,
         "_error_code": done.outcome.cause.value if failed else None,
         "_error_message": done.outcome.sentence if failed else None,
     }

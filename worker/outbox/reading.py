@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, Select, func, literal_column, or_, selec
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import NotFound
 from worker.domain.message_status import PUBLIC_STATUS, MessageState
-from worker.domain.pace import Pace
-from worker.domain.pending_reason import ChannelView, PendingReason, pending_reason
+from worker.domain.pace import Pacing
+from worker.domain.pending_reason import ChannelView, PendingReason, Standing, pending_reason
 from worker.models import Attempt, Channel, Event, Message
+from worker.outbox.openness import recipient_waits, unacked
 
 #: Counting the messages ahead stops here; beyond it "more than" is said.
 MOST_COUNTED = 10_000
@@ -33,6 +34,9 @@ class MessageView:
     kind: str
     priority: str
     attempts: int
+    resends: int
+    duplicates: int
+    attention: str | None
     gateway_msg_id: int | None
     error_code: str | None
     error_message: str | None
@@ -46,7 +50,6 @@ class MessageView:
     crm_ref: str | None
     metadata: dict[str, Any] | None
     channel: ChannelView
-    pace: Pace
     pending: PendingReason | None
 
     @property
@@ -68,6 +71,9 @@ class MessageView:
             "kind": self.kind,
             "priority": self.priority,
             "attempts": self.attempts,
+            "resends": self.resends,
+            "duplicates": self.duplicates,
+            "attention": self.attention,
             "gateway_msg_id": self.gateway_msg_id,
             "error": {"code": self.error_code, "message": self.error_message} if self.error_code else None,
             "send_after": _iso(self.due_at),
@@ -199,7 +205,9 @@ def _counted(condition: str) -> Any:
 
 #: The conditions of the partial indexes, word for word: only so does each of them answer for its states.
 _BACKLOG = union_all(
-    _counted("state = 'queued'"), _counted("state = 'sending'"), _counted("state IN ('accepted', 'in_doubt')")
+    _counted("state = 'queued'"),
+    _counted("state IN ('sending', 'accepted', 'in_doubt') AND attention IS NULL"),
+    _counted("attention IS NOT NULL"),
 )
 
 
@@ -207,8 +215,19 @@ def backlog(connection: Connection) -> dict[int, dict[MessageState, int]]:
     """How many messages are in each pending state, by channel id."""
     counts: dict[int, dict[MessageState, int]] = {}
     for channel_id, state, count in connection.execute(_BACKLOG):
-        counts.setdefault(channel_id, {})[state] = count
+        of_channel = counts.setdefault(channel_id, {})
+        of_channel[state] = of_channel.get(state, 0) + count
     return counts
+
+
+def attention_counts(connection: Connection) -> dict[int, int]:
+    """How many messages wait for a person's decision, by channel id."""
+    rows = connection.execute(
+        select(Message.channel_id, func.count().label("how_many"))
+        .where(text("messages.attention IS NOT NULL"))
+        .group_by(Message.channel_id)
+    )
+    return {row.channel_id: row.how_many for row in rows}
 
 
 def _select() -> Select[Any]:
@@ -219,21 +238,24 @@ def _select() -> Select[Any]:
         Channel.reason.label("channel_reason"),
         Channel.next_slot_at.label("channel_next_slot_at"),
         Channel.failures.label("channel_failures"),
-        Channel.pace_messages,
-        Channel.pace_seconds,
+        *(Channel.unacked_window, Channel.suspect_before, unacked().label("channel_unacked")),
+        recipient_waits(Message).label("recipient_waits"),
+        *(Channel.pace_messages, Channel.pace_seconds, Channel.slowdown),
+        *(Channel.daily_cap, Channel.posts_on, Channel.posts_that_day),
     ).join_from(Message, Channel, Channel.id == Message.channel_id)
 
 
 def _view(row: Row[Any], now: datetime) -> MessageView:
     values = row._mapping
-    pace = Pace(row.pace_messages, row.pace_seconds)
     channel = ChannelView(
         name=row.channel_name,
         state=ChannelState(row.channel_state),
         reason=row.channel_reason,
         next_slot_at=row.channel_next_slot_at,
         failures=row.channel_failures,
-        pace=pace,
+        unacked=row.channel_unacked,
+        unacked_window=row.unacked_window,
+        pacing=Pacing.of(row),
     )
     same_named = set(MessageView.__dataclass_fields__) & set(values.keys()) - {"priority", "metadata", "channel"}
     return MessageView(
@@ -241,8 +263,19 @@ def _view(row: Row[Any], now: datetime) -> MessageView:
         priority="transactional" if row.priority == 0 else "bulk",
         metadata=values["metadata"],
         channel=channel,
-        pace=pace,
-        pending=pending_reason(row.state, row.due_at, channel, now),
+        pending=pending_reason(_standing(row), channel, now),
+    )
+
+
+def _standing(row: Row[Any]) -> Standing:
+    swallowed = bool(row.accepted_at and row.suspect_before and row.accepted_at < row.suspect_before)
+    return Standing(
+        id=str(row.id),
+        state=row.state,
+        due_at=row.due_at,
+        attention=row.attention,
+        perhaps_swallowed=swallowed,
+        recipient_waits=bool(row.recipient_waits),
     )
 
 

@@ -1,146 +1,260 @@
-"""Evidence of delivery: who is to be asked about next, and what WhatsApp's acknowledgements make of a message."""
+"""Evidence of delivery: what WhatsApp's acknowledgements make of a message, and what they say about its channel.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A tick belongs to an attempt, for a message that was sent again has several, and more than one of them may arrive.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from worker.domain.evidence import Ack, MessageInfo
 from worker.domain.message_status import TICKED_STATES, MessageState, state_after_ack
-from worker.domain.retry import backoff_s
-from worker.models import Channel, Message
+from worker.models import Attempt, Channel, Message
 from worker.outbox.events import Source, event, record
+from worker.outbox.questions import next_check
 
-#: How long a check may take before another process may ask again.
-CHECK_LEASE = timedelta(seconds=60)
-#: After this the second tick is no longer waited for: the phone may be off for good, or have receipts off.
-STOP_ASKING_AFTER = timedelta(hours=24)
-#: The first and the longest pause between two questions about a message, by its state, in seconds.
-PAUSES_S = {
-    MessageState.ACCEPTED: (2.0, 600.0),
-    MessageState.SENT: (4.0, 1800.0),
-    MessageState.DELIVERED: (15.0, 3600.0),
-}
+#: Answers of message info that say nothing because WaSender could not be asked, not because it knows nothing.
+NOT_ANSWERED = frozenset({"gateway_unreachable", "timeout", "connection_lost", "gateway_error", "throttled"})
+#: `problem` of answers that are about the message: how far it got, that nobody knows, that there is no such one.
+_ANSWERS = frozenset({None, "no_status", "no_information"})
+
+
+#: A tick that was learnt longer than this after the last look at its message may have been there all the time.
+LOOKED_LATELY = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What message info said about one message."""
+class Tick:
+    """What was learnt about one attempt."""
 
-    seq: int
+    attempt_id: int
     info: MessageInfo
 
 
-def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
-    """Messages whose tick is to be asked about, oldest question first; nobody else gets them for a minute.
+@dataclass(kw_only=True)
+class ChannelTicks:
+    """What a batch of evidence means for one channel."""
 
-    Rows: seq, gateway_msg_id, channel_id, api_key_encrypted.
-    """
-    rows = connection.execute(
-        select(Message.seq, Message.gateway_msg_id, Message.channel_id, Channel.api_key_encrypted)
-        .join(Channel, Channel.id == Message.channel_id)
-        .where(Message.next_check_at <= now, Message.gateway_msg_id.is_not(None))
-        .order_by(Message.next_check_at)
-        .limit(most)
-        .with_for_update(of=Message, skip_locked=True)
-    ).all()
-    if rows:
-        connection.execute(
-            update(Message).where(Message.seq.in_([row.seq for row in rows])).values(next_check_at=now + CHECK_LEASE)
-        )
-    return rows
+    channel_id: int
+    #: Which of the channel's counters it belongs to.
+    counter: str
+    moved: int = 0
+    #: How many attempts got their first tick now.
+    first_ticks: int = 0
+    #: From acceptance to that tick, in seconds; not of what an outage or our own absence held up, for that would say
+    #: nothing about the channel.
+    latencies_s: list[float] = field(default_factory=list)
+    #: When the latest-accepted one of them was accepted.
+    through: datetime | None = None
 
 
+#: The columns of a message that evidence can change.
+_LEARNT = (
+    *("state", "attention", "duplicates", "error_code", "error_message", "gateway_msg_id", "whatsapp_key_id"),
+    *("whatsapp_jid", "next_check_at", "checks", "asked_at", "accepted_at", "sent_at", "delivered_at", "read_at"),
+)
 _LEARN = (
-    update(Message)
-    .where(Message.seq == bindparam("_seq"))
+    update(Message).where(Message.seq == bindparam("_seq")).values({name: bindparam(f"_{name}") for name in _LEARNT})
+)
+_LEARN_OF_ATTEMPT = (
+    update(Attempt)
+    .where(Attempt.id == bindparam("_id"))
     .values(
-        state=bindparam("_state"),
         whatsapp_key_id=bindparam("_key_id"),
-        whatsapp_jid=bindparam("_jid"),
-        next_check_at=bindparam("_next_check_at"),
-        checks=bindparam("_checks"),
-        error_code=bindparam("_error_code"),
-        error_message=bindparam("_error_message"),
-        sent_at=bindparam("_sent_at"),
-        delivered_at=bindparam("_delivered_at"),
-        read_at=bindparam("_read_at"),
+        ack=bindparam("_ack"),
+        ticked_at=bindparam("_ticked_at"),
     )
 )
+#: The counter of `channels` for each way of learning.
+_COUNTERS = {Source.WEBHOOK: "ticks_by_webhook"}
 
 
-def apply_answers(connection: Connection, answers: Sequence[Answer], *, now: datetime, source: Source) -> int:
-    """Move messages by WhatsApp's acknowledgements; forward only. Returns how many moved."""
-    if not answers:
-        return 0
-    infos = {answer.seq: answer.info for answer in answers}
-    rows = connection.execute(
-        select(Message.__table__).where(Message.seq.in_(infos)).order_by(Message.seq).with_for_update()
+class Evidence:
+    """One batch of evidence, applied to messages and attempts that are read and locked once.
+
+    The rows of the channels have to be locked before (`channels.window.lock`).
+    """
+
+    def __init__(
+        self, connection: Connection, attempt_ids: Collection[int], *, now: datetime, source: Source
+    ) -> None:
+        self._connection = connection
+        self._now = now
+        self._source = source
+        seqs = select(Attempt.message_seq).where(Attempt.id.in_(attempt_ids))
+        self._messages = {
+            row.seq: dict(row._mapping)
+            for row in connection.execute(
+                select(
+                    Message.__table__,
+                    Channel.state.label("channel_state"),
+                    Channel.since.label("channel_since"),
+                    Channel.suspect_before,
+                )
+                .join(Channel, Channel.id == Message.channel_id)
+                .where(Message.seq.in_(seqs))
+                .order_by(Message.seq)
+                .with_for_update(of=Message)
+            )
+        }
+        self._attempts = {
+            row.id: dict(row._mapping)
+            for row in connection.execute(
+                select(Attempt.__table__).where(Attempt.message_seq.in_(list(self._messages)))
+            )
+        }
+        self._events: list[dict[str, Any]] = []
+        self._touched: dict[int, dict[str, Any]] = {}
+        self._touched_attempts: dict[int, dict[str, Any]] = {}
+        self._of_channels: dict[int, ChannelTicks] = {}
+        self.new_key_ids: dict[int, set[str]] = {}
+
+    def apply(self, tick: Tick, settle: timedelta = timedelta(0)) -> None:
+        """Move a message by what WhatsApp acknowledged of one of its attempts; forward only."""
+        attempt = self._attempts.get(tick.attempt_id)
+        if attempt is None:
+            return
+        message = self._messages[attempt["message_seq"]]
+        looked_at = max(attempt["finished_at"], message["asked_at"] or attempt["finished_at"])
+        first = self._learn_attempt(attempt, message, tick.info)
+        before = message["state"]
+        after = self._state_after(attempt, message, tick.info)
+        if first:
+            message["duplicates"] = self._ticked_attempts(message["seq"]) - 1
+        self._learn_message(attempt, message, tick.info, after)
+        message["next_check_at"] = next_check(message, now=self._now, settle=settle)
+        self._touched[message["seq"]] = message
+        if after is not before:
+            self._note(message, attempt, tick.info, before)
+            self._of_channel(message).moved += 1
+        if first and message["duplicates"]:
+            self._note(message, attempt, tick.info, after, reason="duplicate")
+        if first:
+            accepted_at = attempt["finished_at"]
+            ticks = self._of_channel(message)
+            ticks.first_ticks += 1
+            held_up = message["suspect_before"] is not None and accepted_at < message["suspect_before"]
+            if not held_up and self._now - looked_at <= LOOKED_LATELY:
+                ticks.latencies_s.append((self._now - accepted_at).total_seconds())
+            ticks.through = max(ticks.through or accepted_at, accepted_at)
+
+    def write(self) -> list[ChannelTicks]:
+        """Store everything. Returns what it means for each channel."""
+        if self._touched_attempts:
+            self._connection.execute(
+                _LEARN_OF_ATTEMPT,
+                [
+                    {
+                        "_id": row["id"],
+                        "_key_id": row["whatsapp_key_id"],
+                        "_ack": row["ack"],
+                        "_ticked_at": row["ticked_at"],
+                    }
+                    for row in self._touched_attempts.values()
+                ],
+            )
+        if self._touched:
+            self._connection.execute(
+                _LEARN,
+                [
+                    {"_seq": row["seq"]} | {f"_{name}": row[name] for name in _LEARNT}
+                    for row in self._touched.values()
+                ],
+            )
+        record(self._connection, self._events)
+        return [self._of_channels[channel_id] for channel_id in sorted(self._of_channels)]
+
+    def _learn_attempt(self, attempt: dict[str, Any], message: dict[str, Any], info: MessageInfo) -> bool:
+        """Returns whether this is the attempt's first tick."""
+        key_id = attempt["whatsapp_key_id"] or info.whatsapp_key_id
+        ack = max((code for code in (attempt["ack"], info.ack) if code is not None), default=None)
+        first = attempt["ticked_at"] is None and ack is not None and ack >= Ack.SERVER
+        if key_id != attempt["whatsapp_key_id"]:
+            self.new_key_ids.setdefault(message["channel_id"], set()).add(str(key_id))
+        if first or (key_id, ack) != (attempt["whatsapp_key_id"], attempt["ack"]):
+            attempt |= {"whatsapp_key_id": key_id, "ack": None if ack is None else int(ack)}
+            if first:
+                attempt["ticked_at"] = self._now
+            self._touched_attempts[attempt["id"]] = attempt
+        return first
+
+    def _state_after(self, attempt: dict[str, Any], message: dict[str, Any], info: MessageInfo) -> MessageState:
+        state: MessageState = message["state"]
+        superseded = attempt["number"] != message["attempts"] or state is MessageState.QUEUED
+        if info.ack is None or (info.ack is Ack.ERROR and superseded):
+            return state
+        return state_after_ack(state, info.ack) or state
+
+    def _ticked_attempts(self, seq: int) -> int:
+        return sum(row["message_seq"] == seq and row["ticked_at"] is not None for row in self._attempts.values())
+
+    def _learn_message(
+        self, attempt: dict[str, Any], message: dict[str, Any], info: MessageInfo, after: MessageState
+    ) -> None:
+        moved = after is not message["state"]
+        reached = TICKED_STATES.index(after) if after in TICKED_STATES else -1
+        message["state"] = after
+        message["checks"] = 0 if moved else message["checks"] + 1
+        message["whatsapp_key_id"] = info.whatsapp_key_id or message["whatsapp_key_id"]
+        message["whatsapp_jid"] = info.whatsapp_jid or message["whatsapp_jid"]
+        message["gateway_msg_id"] = message["gateway_msg_id"] or attempt["gateway_msg_id"]
+        if self._source is Source.INFO and info.problem not in NOT_ANSWERED:
+            message["asked_at"] = self._now
+        if reached >= 0:
+            message |= {"error_code": None, "error_message": None, "attention": None}
+            message["accepted_at"] = message["accepted_at"] or attempt["finished_at"]
+            for column in ("sent_at", "delivered_at", "read_at")[: reached + 1]:
+                message[column] = message[column] or self._now
+        elif moved and after is MessageState.FAILED:
+            message["attention"] = None
+            message["error_code"] = "whatsapp_error"
+            message["error_message"] = (
+                "WhatsApp could not deliver this message. Check the number in the CRM; it will not be retried."
+            )
+
+    def _note(
+        self,
+        message: dict[str, Any],
+        attempt: dict[str, Any],
+        info: MessageInfo,
+        before: MessageState,
+        *,
+        reason: str | None = None,
+    ) -> None:
+        evidence: dict[str, Any] = {"attempt": attempt["number"]}
+        if attempt["gateway_msg_id"] is not None:
+            evidence["gateway_msg_id"] = attempt["gateway_msg_id"]
+        if info.ack is not None:
+            evidence["ack"] = int(info.ack)
+        if attempt["whatsapp_key_id"]:
+            evidence["whatsapp_key_id"] = attempt["whatsapp_key_id"]
+        self._events.append(
+            event(
+                message_seq=message["seq"],
+                channel_id=message["channel_id"],
+                at=self._now,
+                source=self._source,
+                before=before,
+                after=message["state"],
+                reason=reason or (Ack(info.ack).name.lower() if info.ack is not None else ""),
+                evidence=evidence,
+            )
+        )
+
+    def _of_channel(self, message: dict[str, Any]) -> ChannelTicks:
+        channel_id: int = message["channel_id"]
+        counter = _COUNTERS.get(self._source, "ticks_by_asking")
+        return self._of_channels.setdefault(channel_id, ChannelTicks(channel_id=channel_id, counter=counter))
+
+
+def attempts_by_key(connection: Connection, channel_id: int, key_ids: Collection[str]) -> dict[str, int]:
+    """The attempts (ids) of a channel that WhatsApp knows by these key ids."""
+    rows: Sequence[Any] = connection.execute(
+        select(Attempt.whatsapp_key_id, Attempt.id)
+        .join(Message, Message.seq == Attempt.message_seq)
+        .where(Attempt.whatsapp_key_id.in_(key_ids), Message.channel_id == channel_id)
     ).all()
-    events, updates = [], []
-    for row in rows:
-        info = infos[row.seq]
-        after = (state_after_ack(row.state, info.ack) if info.ack is not None else None) or row.state
-        updates.append(_learnt(row, info, after, now))
-        if after is not row.state:
-            events.append(_transition(row, info, after, now, source))
-    connection.execute(_LEARN, updates)
-    record(connection, events)
-    return len(events)
-
-
-def _learnt(row: Row[Any], info: MessageInfo, after: MessageState, now: datetime) -> dict[str, Any]:
-    moved = after is not row.state
-    checks = 0 if moved else row.checks + 1
-    failed = after is MessageState.FAILED and moved
-    reached = TICKED_STATES.index(after) if after in TICKED_STATES else -1
-    return {
-        "_seq": row.seq,
-        "_state": after,
-        "_key_id": info.whatsapp_key_id or row.whatsapp_key_id,
-        "_jid": info.whatsapp_jid or row.whatsapp_jid,
-        "_next_check_at": _next_check(row, after, checks, now),
-        "_checks": checks,
-        "_error_code": "whatsapp_error" if failed else None if reached >= 0 else row.error_code,
-        "_error_message": (
-            "WhatsApp could not deliver this message. Check the number in the CRM; it will not be retried."
-            if failed
-            else None
-            if reached >= 0
-            else row.error_message
-        ),
-        "_sent_at": row.sent_at or (now if reached >= 0 else None),
-        "_delivered_at": row.delivered_at or (now if reached >= 1 else None),
-        "_read_at": row.read_at or (now if reached >= 2 else None),
-    }
-
-
-def _next_check(row: Row[Any], state: MessageState, checks: int, now: datetime) -> datetime | None:
-    if state not in PAUSES_S:
-        return None
-    if state is not MessageState.ACCEPTED and now - (row.accepted_at or row.created_at) > STOP_ASKING_AFTER:
-        return None
-    first_s, most_s = PAUSES_S[state]
-    return now + timedelta(seconds=backoff_s(checks + 1, first_s=first_s, most_s=most_s))
-
-
-def _transition(
-    row: Row[Any], info: MessageInfo, after: MessageState, now: datetime, source: Source
-) -> dict[str, Any]:
-    evidence: dict[str, Any] = {"gateway_msg_id": row.gateway_msg_id}
-    if info.ack is not None:
-        evidence["ack"] = int(info.ack)
-    if info.whatsapp_key_id:
-        evidence["whatsapp_key_id"] = info.whatsapp_key_id
-    return event(
-        message_seq=row.seq,
-        channel_id=row.channel_id,
-        at=now,
-        source=source,
-        before=row.state,
-        after=after,
-        reason=Ack(info.ack).name.lower() if info.ack is not None else "",
-        evidence=evidence,
-    )
+    return {row.whatsapp_key_id: row.id for row in rows}

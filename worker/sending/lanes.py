@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import Connection, bindparam, select, update
 
-from worker.channels import states
+from worker.channels import states, window
+from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
-from worker.domain.outcomes import ChannelEffect
-from worker.domain.pace import Pace
+from worker.domain.outcomes import ChannelEffect, OutcomeKind
+from worker.domain.pace import Pacing
 from worker.domain.retry import backoff_s
 from worker.models import Channel
 from worker.outbox.claims import Claim
@@ -28,14 +29,25 @@ MOST_IN_FLIGHT = 4
 #: The wait after trouble at WaSender, in seconds: doubling from the first to the most.
 FIRST_BACKOFF_S = 1.0
 MOST_BACKOFF_S = 30.0
-#: How long a throttled channel waits when WaSender does not say.
-THROTTLED_S = 5.0
+#: The same after attempts without an answer: each of them puts a message in doubt.
+MOST_DOUBT_BACKOFF_S = 300.0
+#: So many refusals in a row, over the time that a tick may take, outweigh WaSender's own "connected".
+REFUSALS_BELIEVED = 3
 #: A lane whose slot passes unused for so long is better off with another worker.
 NEGLECTED_AFTER = timedelta(milliseconds=500)
 #: A lane that had nothing to claim while something is in flight is asked again after this.
 ASK_AGAIN = timedelta(milliseconds=250)
-#: A message is claimed this much before its slot, so that its commit costs the channel no time.
-LEAD = timedelta(milliseconds=20)
+#: What another run needs to take a channel over.
+TAKE_OVER = timedelta(milliseconds=50)
+#: A message that has not been answered for so long is not waited for.
+STUCK_AFTER = timedelta(seconds=1)
+#: A message is claimed before its slot, so that its commit costs the channel no time: this much before it at the least
+#: and at the most, in between as much as the slowest of the latest turns took, and half as much again.
+LEAST_LEAD = timedelta(milliseconds=20)
+MOST_LEAD = timedelta(milliseconds=150)
+LEAD_FACTOR = 1.5
+#: The share of a slow turn's lead that is left after the next one.
+LEAD_FADES = 0.95
 #: A claimed message that waits for a free sender thread or a connection is looked at again after this.
 NOT_STARTED_YET = timedelta(milliseconds=2)
 
@@ -46,7 +58,11 @@ _KEEP = (
     .where(Channel.id == bindparam("_id"), Channel.lease_token == bindparam("_token"))
     .values(
         next_slot_at=bindparam("_next_slot_at"),
+        slowdown=bindparam("_slowdown"),
+        posts_on=bindparam("_posts_on"),
+        posts_that_day=bindparam("_posts_that_day"),
         failures=bindparam("_failures"),
+        refused_since=bindparam("_refused_since"),
         lease_expires_at=bindparam("_until"),
     )
 )
@@ -61,7 +77,8 @@ class Lane:
 
     channel_id: int
     api_key: SecretStr = field(repr=False)
-    pace: Pace
+    pacing: Pacing
+    #: As the pace and WaSender's wishes have it; `opens_at` heeds the daily cap as well.
     next_slot_at: datetime
     #: The slot of the message that was claimed last.
     slot: datetime
@@ -73,33 +90,63 @@ class Lane:
     ask_again_at: datetime | None = None
     #: No more claims: the channel is no longer up, no longer ours, or the run is ending.
     closing: bool = False
+    #: Mute: a single message is tried, and the pause before the next one counts from its claim.
+    probing: bool = False
+    probed: bool = False
+    #: An attempt ended without an answer, so the window begins anew.
+    lost_an_answer: bool = False
+    #: Since when every send is refused as "not connected" while WaSender's status says connected.
+    refused_since: datetime | None = None
     #: A refusal that has to reach the channel's row.
     blocked_by: str | None = None
     report: ConnectionReport | None = None
     changed: bool = False
+    #: POSTs that began before this knew nothing of the latest slowdown, so their refusal is no news.
+    slowed_at: datetime | None = None
+    #: Slots that were counted against the daily cap in a turn that is not committed yet.
+    reserved: list[datetime] = field(default_factory=list)
 
-    def ready_at(self, now: datetime) -> datetime | None:
-        """When the next claim may be made; None while something in flight has to end first."""
+    @property
+    def opens_at(self) -> datetime:
+        """The next slot."""
+        return self.pacing.allowed_from(self.next_slot_at)
+
+    @property
+    def begin_before(self) -> datetime:
+        """When a POST in the slot that was claimed last is too late: for the lease, or for the day it counts for."""
+        if self.pacing.daily_cap is None:
+            return self.lease_until
+        return min(self.lease_until, self.pacing.day_ends(self.slot))
+
+    def ready_at(self, now: datetime, lead: timedelta) -> datetime | None:
+        """When the next claim may be made, `lead` before its slot; None while something in flight has to end first."""
         if self.closing or len(self.in_flight) >= MOST_IN_FLIGHT:
             return None
-        if self.in_flight and self.in_flight[-1].started_at is None and self.in_flight[-1].finished is None:
-            # The slot after a message counts from the moment its POST began. The longer that takes, the rarer a look.
+        if self.in_flight and not self.in_flight[-1].is_under_way:
+            # The slot after a message counts from the moment it stood on the wire. The longer that takes, the rarer a
+            # look.
             slot = self.in_flight[-1].not_before
             return max(now, slot) + max(NOT_STARTED_YET, now - slot)
-        self._count_last_start()
-        return max(self.next_slot_at - LEAD, self.ask_again_at or self.next_slot_at - LEAD)
+        if self.in_flight:
+            self._count(self.in_flight[-1])
+        earliest = self.opens_at - lead
+        return max(earliest, self.ask_again_at or earliest)
 
-    def _count_last_start(self) -> None:
-        started = self.in_flight[-1].started_at if self.in_flight else None
-        if started is not None:
-            self.next_slot_at = self.pace.slot_after(started, self.next_slot_at)
+    def _count(self, job: Job) -> None:
+        """Let the next slot keep its distance from this POST, as far as it has come."""
+        if (begun := job.written_at or job.started_at) is not None:
+            self.next_slot_at = self.pacing.slot_after(begun, self.next_slot_at)
 
     def reserve(self, now: datetime) -> None:
-        """Use up the slot for a message that is being claimed."""
-        self.slot = max(now, self.next_slot_at)
-        self.next_slot_at = self.pace.slot_after(self.slot)
+        """Use up the slot for a message that is being claimed. It counts for the day at once, whatever follows."""
+        self.slot = max(now, self.opens_at)
+        self.next_slot_at = self.pacing.slot_after(self.slot)
+        self.pacing = self.pacing.counted(self.slot)
+        self.reserved.append(self.slot)
         self.ask_again_at = None
         self.changed = True
+        if self.probing:
+            self.probed = self.closing = True
 
     def found_nothing(self, now: datetime) -> None:
         self.ask_again_at = now + ASK_AGAIN
@@ -110,23 +157,44 @@ class Lane:
         self.in_flight.remove(job)
         self.ask_again_at = None
         self.changed = True
-        if job.started_at is not None:
-            self.next_slot_at = self.pace.slot_after(job.started_at, self.next_slot_at)
+        self._count(job)
+        if job.started_at is None:
+            self.pacing = self.pacing.uncounted(job.not_before)
         done = job.finished
         effect = done.outcome.channel_effect
         if effect is ChannelEffect.DOWN and job.report and job.report.connection in _CONFIRMS_DOWN:
             self.report, self.closing = job.report, True
             return
+        contradicted = effect is ChannelEffect.DOWN and bool(job.report)
+        self.refused_since = (self.refused_since or done.finished_at) if contradicted else None
+        self.lost_an_answer |= done.outcome.kind is OutcomeKind.UNKNOWN
+        if done.outcome.kind is OutcomeKind.ACCEPTED:
+            self.pacing = self.pacing.accepted()
         if effect is ChannelEffect.NONE:
             self.failures = 0
         elif effect is ChannelEffect.THROTTLE:
-            wait_s = done.outcome.retry_after_s or THROTTLED_S
-            self._rest(done.finished_at, wait_s)
+            self._slow_down(job, done.outcome.retry_after_s, done.finished_at)
         elif effect is ChannelEffect.BLOCK:
             self.blocked_by, self.closing = done.outcome.cause.value, True
         else:  # trouble at WaSender, or a refusal that its own status does not confirm
             self.failures += 1
-            self._rest(done.finished_at, backoff_s(self.failures, first_s=FIRST_BACKOFF_S, most_s=MOST_BACKOFF_S))
+            unknown = done.outcome.kind is OutcomeKind.UNKNOWN
+            most_s = MOST_DOUBT_BACKOFF_S if unknown else MOST_BACKOFF_S
+            self._rest(done.finished_at, backoff_s(self.failures, first_s=FIRST_BACKOFF_S, most_s=most_s))
+
+    def refused_too_long(self, now: datetime, ack_timeout_s: float) -> bool:
+        """Has WaSender refused every send for so long that its own "connected" is not to be believed?"""
+        if self.refused_since is None or self.failures < REFUSALS_BELIEVED:
+            return False
+        return now - self.refused_since >= timedelta(seconds=ack_timeout_s)
+
+    def _slow_down(self, job: Job, retry_after_s: float | None, refused_at: datetime) -> None:
+        """WaSender refused although the pace was kept. Refusals of POSTs that were under way together are one."""
+        if self.slowed_at is None or job.started_at is None or job.started_at > self.slowed_at:
+            self.pacing = self.pacing.throttled(retry_after_s)
+            self.slowed_at = refused_at
+        # A wait of nothing says nothing either.
+        self._rest(refused_at, retry_after_s or self.pacing.unhinted_wait_s)
 
     def _rest(self, since: datetime, wait_s: float) -> None:
         self.next_slot_at = max(self.next_slot_at, since + timedelta(seconds=wait_s))
@@ -135,8 +203,11 @@ class Lane:
 class Lanes:
     """All lanes of a run, by channel id."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, *, ack_timeout_s: float, threads: int) -> None:
         self.token = token
+        self._threads = threads
+        self._lead = LEAST_LEAD
+        self._ack_timeout_s = ack_timeout_s
         self._lanes: dict[int, Lane] = {}
         self._writing: list[Lane] = []
 
@@ -155,10 +226,14 @@ class Lanes:
         self._lanes[row.id] = Lane(
             channel_id=row.id,
             api_key=api_key,
-            pace=Pace(row.pace_messages, row.pace_seconds),
+            pacing=(pacing := Pacing.of(row)),
             next_slot_at=row.next_slot_at,
+            # Its row says when it opens, or runs would lease it and give it back in circles.
+            changed=pacing.allowed_from(row.next_slot_at) > row.next_slot_at,
             slot=row.next_slot_at,
             failures=row.failures,
+            refused_since=row.refused_since,
+            probing=row.state is ChannelState.MUTE,
             leased_at=leased_at,
             lease_until=lease_until,
             in_flight=known.in_flight if known else [],
@@ -184,7 +259,7 @@ class Lanes:
             for lane in self
             if lane.channel_id not in claimed
             and not lane.in_flight
-            and (lane.closing or lane.ask_again_at is not None or lane.next_slot_at > ends_at)
+            and (lane.closing or lane.ask_again_at is not None or lane.opens_at > ends_at)
         ]
 
     def neglected(self, now: datetime) -> list[int]:
@@ -193,7 +268,7 @@ class Lanes:
         return [
             lane.channel_id
             for lane in self
-            if not lane.in_flight and not lane.closing and max(lane.next_slot_at, lane.leased_at) < since
+            if not lane.in_flight and not lane.closing and max(lane.opens_at, lane.leased_at) < since
         ]
 
     def drop(self, channel_ids: Iterable[int]) -> None:
@@ -202,15 +277,32 @@ class Lanes:
 
     def ready(self, now: datetime, most: int) -> list[Lane]:
         """The lanes whose slot has come, the longest waiting first."""
-        due = [(at, lane) for lane in self if (at := lane.ready_at(now)) is not None and at <= now]
+        lead = self._present_lead()
+        due = [(at, lane) for lane in self if (at := lane.ready_at(now, lead)) is not None and at <= now]
         due.sort(key=lambda pair: pair[0])
         return [lane for _, lane in due[:most]]
 
     def next_ready_at(self, now: datetime) -> datetime | None:
-        return min((at for lane in self if (at := lane.ready_at(now)) is not None), default=None)
+        lead = self._present_lead()
+        return min((at for lane in self if (at := lane.ready_at(now, lead)) is not None), default=None)
+
+    def turn_took(self, duration: timedelta) -> None:
+        """So long it took to claim and commit."""
+        self._lead = min(MOST_LEAD, max(LEAST_LEAD, duration * LEAD_FACTOR, self._lead * LEAD_FADES))
+
+    def _present_lead(self) -> timedelta:
+        """A message that waits for its slot keeps a thread from others, so that only idle threads are given to it."""
+        return self._lead if sum(len(lane.in_flight) for lane in self) < self._threads / 2 else LEAST_LEAD
+
+    def are_flowing(self, now: datetime) -> bool:
+        """Would a hand-over cost a slot: is something in flight or about to be, and will it be answered soon?"""
+        stuck, soon = now - STUCK_AFTER, now + TAKE_OVER
+        if any(job.not_before < stuck for lane in self for job in lane.in_flight):
+            return False
+        return any(lane.in_flight or (not lane.closing and lane.next_slot_at <= soon) for lane in self)
 
     def write(self, connection: Connection, *, now: datetime, until: datetime) -> set[int]:
-        """Write slots, failures and renewed leases of the lanes that changed or are half through their lease.
+        """Write slots, counts, failures and renewed leases of the lanes that changed or are half through their lease.
 
         Returns the channels that turned out to belong to somebody else by now.
         """
@@ -223,8 +315,12 @@ class Lanes:
                 {
                     "_id": lane.channel_id,
                     "_token": self.token,
-                    "_next_slot_at": lane.next_slot_at,
+                    "_next_slot_at": lane.opens_at,
+                    "_slowdown": lane.pacing.slowdown,
+                    "_posts_on": lane.pacing.posts_on,
+                    "_posts_that_day": lane.pacing.posts_that_day,
                     "_failures": lane.failures,
+                    "_refused_since": lane.refused_since,
                     "_until": until,
                 }
                 for lane in touched
@@ -237,6 +333,16 @@ class Lanes:
                 states.apply_report(connection, lane.channel_id, lane.report, now=now, source=Source.WORKER)
             if lane.blocked_by is not None:
                 states.block(connection, lane.channel_id, lane.blocked_by, now=now)
+            if lane.refused_too_long(now, self._ack_timeout_s):
+                evidence = {"refusals": lane.failures, "refused_since": f"{lane.refused_since:%Y-%m-%dT%H:%M:%SZ}"}
+                states.go_mute(
+                    connection, lane.channel_id, "refuses_sends", now=now, source=Source.WORKER, evidence=evidence
+                )
+                lane.closing = True
+        window.begin_anew(connection, [lane.channel_id for lane in touched if lane.lost_an_answer])
+        for lane in touched:
+            if lane.probed:
+                window.probed(connection, lane.channel_id, now=now, ack_timeout_s=self._ack_timeout_s)
         return ids - ours
 
     def _to_write(self, now: datetime, until: datetime) -> list[Lane]:
@@ -252,4 +358,13 @@ class Lanes:
             else:
                 lane.lease_until = until
             lane.changed, lane.report, lane.blocked_by = False, None, None
+            lane.lost_an_answer = lane.probed = False
+            lane.reserved.clear()
         self._writing = []
+
+    def not_written(self) -> None:
+        """The turn's transaction failed, so what it claimed is not posted and does not count for the day."""
+        for lane in self:
+            for slot in lane.reserved:
+                lane.pacing = lane.pacing.uncounted(slot)
+            lane.reserved.clear()

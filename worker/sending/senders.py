@@ -2,6 +2,7 @@
 
 import queue
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,9 +11,10 @@ import structlog
 from pydantic import SecretStr
 
 from worker.clock import Clock
-from worker.domain.evidence import ConnectionReport
+from worker.domain.evidence import Connection, ConnectionReport
 from worker.domain.outcomes import Cause, ChannelEffect, Outcome
 from worker.gateway.client import GatewayClient
+from worker.gateway.wire import telling_when_written
 from worker.outbox.claims import Claim, Finished
 
 log = structlog.get_logger(__name__)
@@ -23,7 +25,7 @@ LINGER_S = 0.004
 
 @dataclass(eq=False, kw_only=True)
 class Job:
-    """A claim on its way. Its sender thread writes `started_at`, then `finished`; the run's thread reads them."""
+    """A claim on its way. Its sender thread writes the times and `finished`; the run's thread reads them."""
 
     claim: Claim
     api_key: SecretStr = field(repr=False)
@@ -31,10 +33,25 @@ class Job:
     not_before: datetime
     #: A POST that could not begin before this is given up: from then on the channel may belong to another run.
     begin_before: datetime
+    #: WaSender was in trouble: a question that harms nobody goes before the message.
+    ask_first: bool = False
     started_at: datetime | None = None
+    #: When the request stood on the wire: what WaSender counts by comes no earlier than `started_at`, hardly later.
+    written_at: datetime | None = None
     finished: Finished | None = None
-    #: What WaSender answered to "are you connected?" right after it refused the message.
+    #: What WaSender answered to "are you connected?" right after it refused the message, or before it was posted.
     report: ConnectionReport | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Is the request written, or will it never be?"""
+        return self.written_at is not None or self.finished is not None
+
+    def is_written(self, clock: Clock) -> Callable[[], None]:
+        def note() -> None:
+            self.written_at = clock()
+
+        return note
 
 
 class Senders:
@@ -92,10 +109,22 @@ class Senders:
         )
         self._done.put(job)
 
+    def _ask(self, job: Job) -> Outcome | None:
+        """Is WaSender itself again? What it does to a question costs nothing; a message it swallows is in doubt."""
+        report = self._gateway.status(job.api_key.get_secret_value())
+        if report.connection is Connection.UNVERIFIED:
+            return Outcome(cause=Cause.STILL_TROUBLED, detail=report.word)
+        if report.connection is not Connection.CONNECTED:
+            job.report = report
+            return Outcome(cause=Cause.CHANNEL_DOWN, detail=report.word)
+        return None
+
     def _attempt(self, job: Job) -> Outcome:
         # What takes its time before the request can be written must not pass for the start of the POST.
         if unreachable := self._gateway.connect():
             return unreachable
+        if job.ask_first and (trouble := self._ask(job)):
+            return trouble
         while (early_s := (job.not_before - self._clock()).total_seconds()) > 0:
             time.sleep(early_s)
         now = self._clock()
@@ -103,7 +132,8 @@ class Senders:
             return Outcome(cause=Cause.NOT_STARTED)
         job.started_at = now
         key = job.api_key.get_secret_value()
-        outcome = self._gateway.send(key, job.claim.recipient, job.claim.content)
+        with telling_when_written(job.is_written(self._clock)):
+            outcome = self._gateway.send(key, job.claim.recipient, job.claim.content)
         if outcome.channel_effect is ChannelEffect.DOWN:
             job.report = self._gateway.status(key)
         return outcome

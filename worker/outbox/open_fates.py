@@ -1,0 +1,340 @@
+"""Messages whose fate is open: which are due to be judged, and how a judgement is written down, once."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, literal_column, or_, select, update
+from sqlalchemy.orm import aliased
+
+from worker.domain.channel_state import ChannelState
+from worker.domain.message_status import TICKED_STATES, MessageState
+from worker.models import Attempt, Channel, Message
+from worker.outbox.events import Source, event, record
+from worker.outbox.openness import is_open
+from worker.outbox.questions import not_left_alone
+
+#: How long one process has for judging a message before another may try.
+LEASE = timedelta(seconds=60)
+#: How far back attempts are searched for the last id that WaSender gave before a doubted one.
+LOOK_BACK = 5000
+
+_later = aliased(Message, name="later")
+#: A later message to the same recipient has gone out: sending this one again would turn their order round.
+_overtaken = exists(
+    select(literal_column("1"))
+    .select_from(_later)
+    .where(
+        _later.recipient == Message.recipient,
+        _later.channel_id == Message.channel_id,
+        _later.state.in_(TICKED_STATES),
+        _later.claimed_at > Message.claimed_at,
+    )
+    .correlate(Message)
+)
+
+
+def take_due_doubts(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
+    """Messages in doubt that are due to be judged; nobody else gets them for a minute.
+
+    Rows: seq, recipient, content, claimed_at, attempts, doubts, resends, on_doubt, overtaken; attempt_id, started_at,
+    finished_at of the attempt; channel_id, channel_state, channel_since, gateway_session_id, api_key_encrypted.
+    """
+    seqs = (
+        connection.execute(
+            select(Message.seq)
+            .join(Channel, Channel.id == Message.channel_id)
+            .where(
+                Message.next_check_at <= now,
+                Message.state == literal_column("'in_doubt'"),
+                Message.attention.is_(None),
+                not_left_alone,
+            )
+            .order_by(Message.next_check_at)
+            .limit(most)
+            .with_for_update(of=Message, skip_locked=True)
+        )
+        .scalars()
+        .all()
+    )
+    if not seqs:
+        return ()
+    judge_again(connection, seqs, at=now + LEASE)
+    return connection.execute(
+        select(
+            *(Message.seq, Message.recipient, Message.content, Message.claimed_at, Message.attempts),
+            *(Message.doubts, Message.resends, Message.on_doubt, _overtaken.label("overtaken")),
+            *(Attempt.id.label("attempt_id"), Attempt.started_at, Attempt.finished_at),
+            *(Channel.id.label("channel_id"), Channel.state.label("channel_state")),
+            *(Channel.since.label("channel_since"), Channel.gateway_session_id, Channel.api_key_encrypted),
+        )
+        .join(Channel, Channel.id == Message.channel_id)
+        .join(Attempt, and_(Attempt.message_seq == Message.seq, Attempt.number == Message.attempts))
+        .where(Message.seq.in_(seqs))
+        .order_by(Message.seq)
+    ).all()
+
+
+def judge_again(connection: Connection, seqs: Collection[int], *, at: datetime) -> None:
+    """Those that are still in doubt are looked at again then."""
+    connection.execute(
+        update(Message)
+        .where(Message.seq.in_(seqs), Message.state == literal_column("'in_doubt'"))
+        .values(next_check_at=at)
+    )
+
+
+def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) -> Sequence[Any]:
+    """Accepted messages without a tick that an outage may have swallowed, on channels that have been up for a while.
+
+    Locked until the end of the transaction, after their channels. Rows: seq, channel_id, recipient, claimed_at,
+    attempts, resends, asked_at, gateway_msg_id, whatsapp_key_id, overtaken, channel_since.
+    """
+    settled = (
+        connection.execute(
+            select(Channel.id)
+            .where(
+                Channel.state == ChannelState.UP,
+                Channel.since <= now - settle,
+                exists(
+                    select(literal_column("1"))
+                    .select_from(Message)
+                    .where(
+                        Message.channel_id == Channel.id,
+                        is_open("messages"),
+                        Message.state == literal_column("'accepted'"),
+                        Message.accepted_at < Channel.suspect_before,
+                    )
+                    .correlate(Channel)
+                ),
+            )
+            .order_by(Channel.id)
+            .with_for_update(key_share=True)
+        )
+        .scalars()
+        .all()
+    )
+    if not settled:
+        return ()
+    return connection.execute(
+        select(
+            *(Message.seq, Message.channel_id, Message.recipient, Message.claimed_at, Message.attempts),
+            *(
+                Message.resends,
+                Message.asked_at,
+                Message.gateway_msg_id,
+                Message.whatsapp_key_id,
+                _overtaken.label("overtaken"),
+            ),
+            Channel.since.label("channel_since"),
+        )
+        .join(Channel, Channel.id == Message.channel_id)
+        .where(
+            Message.channel_id.in_(settled),
+            is_open("messages"),
+            Message.state == literal_column("'accepted'"),
+            Message.accepted_at < Channel.suspect_before,
+        )
+        .order_by(Message.seq)
+        .with_for_update(of=Message)
+    ).all()
+
+
+def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[Any]:
+    """Messages on channels that are up, accepted before that time and never ticked.
+
+    Rows: seq, channel_id, attempts, claimed_at.
+    """
+    return connection.execute(
+        select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at)
+        .join(Channel, Channel.id == Message.channel_id)
+        .where(
+            is_open("messages"),
+            Message.state == literal_column("'accepted'"),
+            Message.accepted_at < before,
+            Channel.state == ChannelState.UP,
+        )
+    ).all()
+
+
+def last_id_before(connection: Connection, channel_id: int, attempt_id: int, began_at: datetime) -> int | None:
+    """The largest id that WaSender had given on this channel in attempts that had ended when this one began."""
+    recent = (
+        select(Attempt.gateway_msg_id, Attempt.finished_at, Attempt.message_seq)
+        .where(Attempt.id < attempt_id)
+        .order_by(Attempt.id.desc())
+        .limit(LOOK_BACK)
+        .subquery()
+    )
+    found: int | None = connection.execute(
+        select(func.max(recent.c.gateway_msg_id))
+        .join(Message, Message.seq == recent.c.message_seq)
+        .where(recent.c.finished_at < began_at, Message.channel_id == channel_id)
+    ).scalar()
+    return found
+
+
+def known_ids(
+    connection: Connection, channel_id: int, *, since_attempt: int, listed: Collection[int]
+) -> dict[int, datetime]:
+    """WaSender's ids of attempts on this channel, with the time each ended: all recent ones, and those listed."""
+    rows = connection.execute(
+        select(Attempt.gateway_msg_id, Attempt.finished_at)
+        .join(Message, Message.seq == Attempt.message_seq)
+        .where(
+            Message.channel_id == channel_id,
+            Attempt.gateway_msg_id.is_not(None),
+            or_(Attempt.id >= since_attempt - LOOK_BACK, Attempt.gateway_msg_id.in_(listed)),
+        )
+    )
+    return {row.gateway_msg_id: row.finished_at for row in rows}
+
+
+def rivals(connection: Connection, channel_id: int, *, besides: Collection[int], now: datetime) -> Sequence[Any]:
+    """Other messages of a channel that a row of the log may belong to: being sent, or in doubt themselves."""
+    rows = connection.execute(
+        select(Message.seq, Message.recipient, Message.content, Message.claimed_at).where(
+            Message.channel_id == channel_id,
+            Message.seq.not_in(besides),
+            literal_column("messages.state IN ('sending', 'in_doubt')"),
+        )
+    ).all()
+    return [
+        Rival(
+            attempt_id=-row.seq,
+            recipient=row.recipient,
+            content=row.content,
+            started_at=row.claimed_at,
+            finished_at=now,
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """An attempt that has no row yet; its `attempt_id` is none that a stored one could have."""
+
+    attempt_id: int
+    recipient: str
+    content: dict[str, Any] = field(repr=False)
+    started_at: datetime
+    finished_at: datetime
+
+
+def adopt(
+    connection: Connection,
+    row: Any,
+    before: MessageState,
+    *,
+    now: datetime,
+    source: Source,
+    gateway_msg_id: int | None = None,
+    whatsapp_key_id: str | None = None,
+) -> bool:
+    """A message was accepted after all, under these ids: it was in doubt, or even back in the queue. False if another
+    attempt is under way by now.
+
+    `row` has seq, channel_id, attempts, claimed_at, attempt_id and finished_at.
+    """
+    ids: dict[str, Any] = {"gateway_msg_id": gateway_msg_id, "whatsapp_key_id": whatsapp_key_id}
+    learnt = {name: value for name, value in ids.items() if value is not None}
+    values = learnt | {
+        "accepted_at": row.finished_at,
+        "next_check_at": now if gateway_msg_id is not None else None,
+        "checks": 0,
+        "attention": None,
+    }
+    if not _move(connection, row, before, MessageState.ACCEPTED, values, now, source, "found", learnt):
+        return False
+    connection.execute(update(Attempt).where(Attempt.id == row.attempt_id).values(**learnt))
+    return True
+
+
+def requeue(
+    connection: Connection,
+    row: Any,
+    before: MessageState,
+    *,
+    now: datetime,
+    source: Source,
+    reason: str,
+    resent: bool,
+) -> bool:
+    """Back to its place in the queue; what its former attempt may still bring is kept with that attempt."""
+    values = {
+        "accepted_at": None,
+        "gateway_msg_id": None,
+        "whatsapp_key_id": None,
+        "next_check_at": None,
+        "checks": 0,
+        "asked_at": None,
+        "attention": None,
+        "resends": Message.resends + (1 if resent else 0),
+        "error_code": None,
+        "error_message": None,
+    }
+    return _move(connection, row, before, MessageState.QUEUED, values, now, source, reason, None)
+
+
+def fail(
+    connection: Connection,
+    row: Any,
+    before: MessageState,
+    *,
+    now: datetime,
+    source: Source,
+    code: str,
+    sentence: str,
+) -> bool:
+    values = {"error_code": code, "error_message": sentence[:500], "attention": None, "next_check_at": None}
+    return _move(connection, row, before, MessageState.FAILED, values, now, source, code, None)
+
+
+def hold(connection: Connection, row: Any, state: MessageState, *, now: datetime, code: str) -> bool:
+    """Nothing more can be found out without a person: keep it as it is, and say so."""
+    values: dict[str, Any] = {"attention": code}
+    if state is MessageState.IN_DOUBT:  # it is judged no more; one that is accepted may still be ticked
+        values["next_check_at"] = None
+    return _move(connection, row, state, state, values, now, Source.WORKER, code, None)
+
+
+def _move(
+    connection: Connection,
+    row: Any,
+    before: MessageState,
+    after: MessageState,
+    values: dict[str, Any],
+    now: datetime,
+    source: Source,
+    reason: str,
+    evidence: dict[str, Any] | None,
+) -> bool:
+    """Move a message, unless something else has moved it meanwhile."""
+    moved = connection.execute(
+        update(Message)
+        .where(
+            Message.seq == row.seq,
+            Message.state == before,
+            Message.attempts == row.attempts,
+            # An attempt that did not count leaves its number to the next one.
+            Message.claimed_at.is_not_distinct_from(row.claimed_at),
+        )
+        .values(state=after, **values)
+        .returning(Message.seq)
+    ).scalar_one_or_none()
+    if moved is None:
+        return False
+    news = event(
+        message_seq=row.seq,
+        channel_id=row.channel_id,
+        at=now,
+        source=source,
+        before=before,
+        after=after,
+        reason=reason,
+        evidence=(evidence or {}) | {"attempt": row.attempts},
+    )
+    record(connection, [news])
+    return True

@@ -1,0 +1,132 @@
+"""Which messages are to be asked about next, and how long to wait between two questions."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, or_, select, union_all, update
+
+from worker.domain.channel_state import ChannelState
+from worker.domain.message_status import MessageState
+from worker.domain.retry import backoff_s
+from worker.models import Attempt, Channel, Message
+from worker.outbox.openness import is_open
+
+#: How long a check may take before another process may ask again.
+CHECK_LEASE = timedelta(seconds=20)
+#: After this the second tick is no longer waited for: the phone may be off for good, or have receipts off.
+STOP_ASKING_AFTER = timedelta(hours=24)
+#: The first and the longest pause between two questions about a message, by its state, in seconds; what matters most
+#: comes first. Nothing waits for the later ticks, so they cost about a dozen questions a message in all.
+PAUSES_S = {
+    MessageState.ACCEPTED: (2.0, 600.0),
+    MessageState.SENT: (4.0, 6 * 3600.0),
+    MessageState.DELIVERED: (60.0, 6 * 3600.0),
+}
+#: The longest pause for an accepted message: while its tick may just be late, and when its channel is suspect.
+WATCHED_S, SUSPECT_S = 20.0, 10.0
+#: How long an accepted message is watched closely.
+WATCHED_FOR = timedelta(minutes=10)
+
+
+#: While a channel is down its messages are left alone, but for a last question that was due when it went down.
+not_left_alone = or_(
+    Channel.state.not_in((ChannelState.DOWN, ChannelState.BLOCKED)), Message.next_check_at < Channel.since
+)
+
+
+def _by_time(state: MessageState, *columns: Any) -> Select[Any]:
+    """Messages in a state that are asked about, the longest due first: one walk along the index of questions.
+
+    Those in doubt have rules of their own (`open_fates`).
+    """
+    return (
+        select(*columns)
+        .join_from(Message, Channel, Channel.id == Message.channel_id)
+        .where(Message.state == state, Message.next_check_at.is_not(None), not_left_alone)
+        .order_by(Message.next_check_at)
+    )
+
+
+def next_due_at(connection: Connection) -> datetime | None:
+    """When the next question is due; may be in the past."""
+    firsts = [_by_time(state, Message.next_check_at).limit(1).subquery() for state in PAUSES_S]
+    found = connection.execute(union_all(*(select(first.c.next_check_at) for first in firsts))).scalars()
+    return min(found, default=None)
+
+
+def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
+    """Attempts whose tick is to be asked about, oldest question first; nobody else gets them for a while.
+
+    A channel's window waits for first ticks only. So up to `most` accepted messages are taken first, and of the rest
+    what there is room for, but at least a quarter of `most`.
+
+    Rows: attempt_id, seq, gateway_msg_id, channel_id, api_key_encrypted.
+    """
+    seqs: list[int] = []
+    room = most
+    for state in PAUSES_S:
+        due = _by_time(state, Message.seq).where(Message.next_check_at <= now).limit(room)
+        found = connection.execute(due.with_for_update(of=Message, skip_locked=True)).scalars().all()
+        seqs += found
+        room = max(room - len(found), most // 4 if state is MessageState.ACCEPTED else 0)
+    if not seqs:
+        return ()
+    connection.execute(update(Message).where(Message.seq.in_(seqs)).values(next_check_at=now + CHECK_LEASE))
+    return connection.execute(
+        select(
+            Attempt.id.label("attempt_id"),
+            Message.seq,
+            Attempt.gateway_msg_id,
+            Message.channel_id,
+            Channel.api_key_encrypted,
+        )
+        .join(Message, Message.seq == Attempt.message_seq)
+        .join(Channel, Channel.id == Message.channel_id)
+        .where(Message.seq.in_(seqs), Attempt.gateway_msg_id.is_not(None))
+        .order_by(Message.seq, Attempt.number)
+    ).all()
+
+
+def give_back_checks(connection: Connection, seqs: Collection[int], *, now: datetime) -> None:
+    """Whoever took these did not come to ask about them, so they are due at once."""
+    connection.execute(
+        update(Message).where(Message.seq.in_(seqs), Message.next_check_at.is_not(None)).values(next_check_at=now)
+    )
+
+
+def ask_soon(connection: Connection, channel_id: int, *, now: datetime) -> None:
+    """Ask about the accepted messages of a channel at once, and often: much depends on it."""
+    connection.execute(
+        update(Message)
+        .where(Message.channel_id == channel_id, is_open("messages"), Message.state == "accepted")
+        .values(next_check_at=now, checks=0)
+    )
+
+
+def next_check(message: Mapping[str, Any], *, now: datetime, settle: timedelta) -> datetime | None:
+    """When to ask about a message again; None when there is nothing left to learn.
+
+    `message` is its row with `suspect_before` and `channel_since` of its channel. One that an outage may have
+    swallowed is asked about once more when its channel has been up again for the time `settle`: that answer decides.
+    """
+    state = message["state"]
+    accepted_at = message["accepted_at"] or message["created_at"]
+    if state is MessageState.IN_DOUBT:  # its own rules move it on
+        kept: datetime | None = message["next_check_at"]
+        return kept
+    if state not in PAUSES_S or (state is not MessageState.ACCEPTED and now - accepted_at > STOP_ASKING_AFTER):
+        return None
+    first_s, most_s = PAUSES_S[state]
+    if state is not MessageState.ACCEPTED:
+        return now + _pause(message["checks"], first_s, most_s)
+    suspect_before = message["suspect_before"]
+    if suspect_before is None or accepted_at >= suspect_before or message["attention"] is not None:
+        return now + _pause(message["checks"], first_s, WATCHED_S if now - accepted_at < WATCHED_FOR else most_s)
+    at = now + _pause(message["checks"], first_s, SUSPECT_S)
+    settled_at: datetime = message["channel_since"] + settle
+    return min(at, settled_at) if now < settled_at else at
+
+
+def _pause(checks: int, first_s: float, most_s: float) -> timedelta:
+    return timedelta(seconds=backoff_s(checks + 1, first_s=first_s, most_s=most_s))

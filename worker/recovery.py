@@ -1,0 +1,74 @@
+"""What a personal access token adds to an outage: the restart of a mute session, and the hour at which it began."""
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from worker import account
+from worker.channels import outages
+from worker.database import transaction
+from worker.domain.account import Problem
+from worker.domain.outage_start import began_from_session_logs
+from worker.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+#: How many outages one run takes up; the next one follows within seconds.
+BATCH = 20
+
+
+def recover(parts: Parts) -> None:
+    """Restart what is mute, and date what is down. Does nothing without a token; each is done once an outage."""
+    if parts.account is None:
+        return
+    restart_mute(parts)
+    date_outages(parts)
+
+
+def restart_mute(parts: Parts) -> None:
+    """WaSender restarts the sessions of mute channels. It is noted as asked for before it is, so never twice."""
+    assert parts.account is not None
+    with transaction(parts.engine) as connection:
+        due = outages.take_restarts(connection, now=parts.clock(), most=BATCH)
+    for row in due:
+        result = _restart(parts, row)
+        log.warning("session_restart", channel=row.name, outage=row.outage_id, result=result)
+        with transaction(parts.engine) as connection:
+            outages.note_restart(connection, row.outage_id, result)
+
+
+def _restart(parts: Parts, row: Any) -> str:
+    assert parts.account is not None
+    session = account.session_of(parts, row)
+    if session is None:
+        return "no_session_found"
+    answer = session if isinstance(session, Problem) else parts.account.restart(session.id)
+    if isinstance(answer, Problem):
+        return answer.code.value
+    return "restarted" if answer.restarted else "refused"
+
+
+def date_outages(parts: Parts) -> None:
+    """Ask WaSender's session logs when the session was lost, for it is mostly earlier than we noticed."""
+    assert parts.account is not None
+    with transaction(parts.engine) as connection:
+        due = outages.take_undated(connection, now=parts.clock(), most=BATCH)
+    for row in due:
+        session = account.session_of(parts, row)
+        if session is None or isinstance(session, Problem):
+            continue
+        page = parts.account.session_logs(session.id)
+        if isinstance(page, Problem):
+            log.warning("session_logs_not_read", outage=row.outage_id, problem=page.code.value)
+            continue
+        began_at = began_from_session_logs(
+            page.rows, noticed_at=row.noticed_at, skew_s=page.skew_s, last_good_at=row.last_good_at - LOG_MARGIN
+        )
+        if began_at is not None:
+            with transaction(parts.engine) as connection:
+                outages.date(connection, row.outage_id, began_at)
+
+
+#: Session logs count whole seconds, and the gateway's clock is known to about one.
+LOG_MARGIN = timedelta(seconds=2)
