@@ -22,7 +22,10 @@ class MessageError(_Shape):
 
 
 class Message(_Shape):
-    """`status` is what a CRM needs; `state` and `pending_reason` say more about a pending one."""
+    """`status` is what a CRM needs; `state` and `pending_reason` say more about a pending one.
+
+    `attention` is set when a person has to decide. `duplicates` counts how often WhatsApp ticked it beyond the first.
+    """
 
     id: UUID
     status: Status
@@ -35,6 +38,9 @@ class Message(_Shape):
     kind: str
     priority: Literal["transactional", "bulk"]
     attempts: int
+    resends: int
+    duplicates: int
+    attention: str | None
     gateway_msg_id: int | None
     error: MessageError | None
     send_after: datetime
@@ -80,7 +86,8 @@ class MessageWithHistory(Message):
 class Channel(_Shape):
     """`verified` is false when WaSender has not confirmed the state lately; `action` is what a person should do.
 
-    `flowing` is false, too, when the channel is up but WaSender answers badly or asked to wait, as `note` says.
+    `flowing` is false, too, when the channel is up but WaSender answers badly or asked to wait, or the day's cap is
+    used up, as `note` says. `slowdown` is above 1 while refusals as "too many" slow the channel down.
     """
 
     name: str
@@ -93,7 +100,17 @@ class Channel(_Shape):
     pending: int
     unacked: int
     in_doubt: int
+    attention: int
+    unacked_window: int
+    last_tick_at: datetime | None
+    ticks_by_webhook: int
+    ticks_by_asking: int
+    webhooks: Literal["never", "arriving", "stopped"]
+    last_webhook_at: datetime | None
     pace: str
+    slowdown: float
+    daily_cap: int | None
+    posts_today: int
     action: str | None
     note: str | None
 
@@ -107,6 +124,11 @@ class WhatsappStatus(_Shape):
     pending: int
     unacked: int
     in_doubt: int
+    attention: int
+
+
+class Received(_Shape):
+    received: Literal[True]
 
 
 class Alive(_Shape):

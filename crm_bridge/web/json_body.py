@@ -19,7 +19,7 @@ def read_object() -> dict[str, Any]:
             415, "wrong_content_type", "Send JSON, uncompressed, with the header `Content-Type: application/json`."
         )
     try:
-        body = json.loads(_bytes().decode(), parse_constant=_no_number, object_pairs_hook=_no_doubles)
+        body = json.loads(read_bytes().decode(), parse_constant=_no_number, object_pairs_hook=_no_doubles)
     except UnicodeDecodeError:
         raise Problem(400, "bad_json", "The body is not UTF-8.") from None
     except RecursionError:
@@ -34,8 +34,11 @@ def read_object() -> dict[str, Any]:
     return body
 
 
-def _bytes() -> bytes:
-    """The whole body. One that comes in chunks tells no length beforehand, and would be cut at the limit unsaid."""
+def read_bytes() -> bytes:
+    """The whole body, or a 413.
+
+    One that comes in chunks tells no length beforehand, and would be cut at the limit unsaid.
+    """
     given = request.get_data(cache=False)
     cut = request.content_length is None and len(given) == request.max_content_length
     if cut and request.environ["wsgi.input"].read(1):

@@ -16,13 +16,14 @@ _SCHEME = "apiKey"
 _REF = "#/components/schemas/{model}"
 _REFUSED_BECAUSE = {
     400: "The body is not JSON, or not a plain object.",
-    401: "The API key is missing or wrong.",
+    401: "The API key (of a webhook: the webhook secret) is missing or wrong.",
     404: "There is no such message.",
     409: "The id or idempotency key was used before, for something else.",
     413: "The body is larger than 256 kB.",
     415: "The body is not sent as application/json.",
     422: "The request or the number cannot be used; `code` says which kind of wrong.",
-    503: "The database does not answer, or no API key is configured. Try again after Retry-After seconds.",
+    503: "The database does not answer, or no API key (or webhook secret) is configured. Try again after Retry-After "
+    "seconds.",
 }
 
 View = TypeVar("View", bound=Callable[..., Any])

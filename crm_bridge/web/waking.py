@@ -1,20 +1,45 @@
-"""Wakes the drain from a thread of its own: no request waits for the broker, and wake-ups that pile up become one."""
+"""Wakes workers from a thread of its own: no request waits for the broker, and wake-ups that pile up become one."""
 
 import threading
+import time
+from collections.abc import Callable
 
-from worker import tasks
+import structlog
+
+from worker.celery_app import BrokerTrouble
+from worker.celery_app import app as celery
+
+log = structlog.get_logger(__name__)
+
+#: A broker that is away is not asked again, nor complained about, sooner than this.
+PAUSE_AFTER_TROUBLE_S = 1.0
+
+
+def publish_hearing() -> None:
+    """Ask a worker to use what webhooks said, from a thread that may wait.
+
+    A broker that is away costs only time: the facts are in the database.
+    """
+    try:
+        celery.send_task("truetick.hear_webhooks", expires=60)
+    except BrokerTrouble as error:
+        log.warning("wake_up_not_published", problem=type(error).__name__, advice="the next look finds the facts")
+        time.sleep(PAUSE_AFTER_TROUBLE_S)
 
 
 class Waker:
-    """Weakness: a wake-up asked for just before the process ends may be lost; the sweep finds the message then."""
+    """Weakness: a wake-up asked for just before the process ends may be lost; the sweep finds the work then."""
 
-    def __init__(self) -> None:
+    def __init__(self, publish: Callable[[], None], *, pause_s: float = 0.0) -> None:
+        """`publish` must not raise. It is called at once, and not again before `pause_s` seconds are over."""
+        self._publish = publish
+        self._pause_s = pause_s
         self._asked = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Ask for a drain run; returns at once."""
+        """Ask for the work; returns at once."""
         self._asked.set()
         if self._thread is None or not self._thread.is_alive():
             self._start()
@@ -28,4 +53,5 @@ class Waker:
     def _work(self) -> None:
         while self._asked.wait():
             self._asked.clear()
-            tasks.wake_drain()
+            self._publish()
+            time.sleep(self._pause_s)

@@ -91,11 +91,11 @@ class WebServer:
 
 @pytest.fixture
 def web_server(tmp_path: Path, broker: Valkey) -> Iterator[Callable[..., WebServer]]:
-    """Starts the web server on a database (its address) and this test's broker."""
+    """Starts the web server on a database (its address) and this test's broker, with more settings if need be."""
     started: list[WebServer] = []
 
-    def start(database_url: str) -> WebServer:
-        server = WebServer({"DATABASE_URL": database_url, "CELERY_BROKER_URL": broker.url}, tmp_path)
+    def start(database_url: str, **more: str) -> WebServer:
+        server = WebServer({"DATABASE_URL": database_url, "CELERY_BROKER_URL": broker.url, **more}, tmp_path)
         started.append(server)
         wait_until(server.answers, within_s=30, what="the web server's first answer")
         return server

@@ -75,6 +75,7 @@ def test_the_description_knows_every_route_and_needs_no_other_site(sqlite_client
         "/api/messages",
         "/api/messages/{message_id}",
         "/api/whatsapp/status",
+        "/webhooks/wasender/{channel}",
         "/healthz",
         "/readyz",
     } <= set(described["paths"])

@@ -32,6 +32,7 @@ def test_without_a_channel_nothing_is_up(client: FlaskClient) -> None:
         "pending": 0,
         "unacked": 0,
         "in_doubt": 0,
+        "attention": 0,
     }
 
 

@@ -13,7 +13,8 @@ from tests.gateway.scripted_server import ACCEPTED_BODY, Connect, Serve, answeri
 from worker.domain.errors import NotConfigured
 from worker.domain.evidence import Ack, Connection
 from worker.domain.outcomes import Cause
-from worker.gateway.client import GatewayClient, api_url
+from worker.gateway.client import GatewayClient
+from worker.gateway.line import api_url
 
 KEY = "k3y-" + "c0ffee" * 10
 TO = "+917033009600"
