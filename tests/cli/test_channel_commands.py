@@ -107,6 +107,7 @@ def test_a_channel_is_added_with_its_key_encrypted(
         (["add", "sales", "--api-key", " "], 1, "is empty"),
         (["add", "Sales!", "--api-key", "k"], 1, "cannot be a channel's name"),
         (["add", "sales", "--api-key", "k", "--pace", "fast"], 1, "MESSAGES/SECONDS"),
+        (["add", "sales", "--api-key", "k", "--daily-cap", "0"], 2, "not in the range"),
         (["pause", "nowhere"], 1, "no channel named 'nowhere'"),
         (["fly"], 2, "No such command"),
     ],
@@ -117,6 +118,17 @@ def test_what_cannot_be_done_is_said_in_a_sentence(on: Truetick, arguments: list
     assert (answer.code, answer.out) == (code, "")
     assert said in " ".join(answer.err.replace("│", " ").split())
     assert "two words" not in answer.err
+
+
+def test_a_trials_cap_is_given_and_shown(on: Truetick) -> None:
+    added = on("channels", "add", "trial", "--api-key", "k", "--pace", "1/60", "--daily-cap", "50", "--json")
+    shown = on("channels")
+
+    assert added.code == 0, added.err
+    assert (added.json["pace"], added.json["daily_cap"], added.json["posts_today"]) == ("1/60", 50, 0)
+    assert added.json["slowdown"] == 1
+    assert "1/60, 0 of 50 today" in shown.out
+    assert answers.Channel.model_validate(added.json).daily_cap == 50
 
 
 def test_a_channel_is_added_once_paused_and_resumed(on: Truetick) -> None:
@@ -187,3 +199,22 @@ def test_the_default_channels_key_is_the_environments(on: Truetick) -> None:
     assert (refused.code, unknown.code) == (1, 1)
     assert "WASENDER_API_KEY" in refused.err
     assert "no channel named 'nowhere'" in unknown.err
+
+
+def test_a_webhook_secret_is_kept_encrypted_and_can_be_replaced(on: Truetick, parts_here: Parts) -> None:
+    on("channels", "add", "sales", "--api-key", "k")
+
+    said = on("channels", "set-webhook-secret", "sales", "--secret", "-", stdin="the-secret-of-webhooks\n")
+    unasked = on("channels", "set-webhook-secret", "sales")
+    unknown = on("channels", "set-webhook-secret", "nowhere", "--secret", "s")
+
+    with snapshot(parts_here.engine) as connection:
+        sealed = connection.execute(select(Channel.webhook_secret_encrypted)).scalar_one()
+    assert said.code == 0, said.err
+    assert "/webhooks/wasender/sales" in said.out
+    assert parts_here.vault.open(sealed).get_secret_value() == "the-secret-of-webhooks"
+    assert "the-secret" not in said.out + said.err + sealed
+    assert unasked.code == 2
+    assert "--secret -" in unasked.err
+    assert unknown.code == 1
+    assert "sales" in unknown.err

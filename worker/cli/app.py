@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from worker.cli import channel_commands, db_commands, message_commands, stack_commands
+from worker.cli import channel_commands, db_commands, message_commands, outage_commands, stack_commands
 from worker.domain.errors import TruetickError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 stack_commands.register(app)
 message_commands.register(app)
 channel_commands.register(app)
+outage_commands.register(app)
 db_commands.register(app)
 
 

@@ -8,6 +8,8 @@ import typer
 from worker.cli.options import AsJson
 
 channels = typer.Typer(invoke_without_command=True)
+#: As many as a column holds; whoever wants more wants no cap.
+MOST_A_DAY = 1_000_000_000
 Name = Annotated[str, typer.Argument(help="The channel's name: a-z, 0-9, - and _.", show_default=False)]
 
 
@@ -16,6 +18,15 @@ ApiKey = Annotated[
     typer.Option(
         envvar="TRUETICK_CHANNEL_API_KEY",
         help="WaSender's API key of the session; - reads it from standard input. Asked for when left out.",
+        show_default=False,
+    ),
+]
+
+WebhookSecret = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TRUETICK_CHANNEL_WEBHOOK_SECRET",
+        help="WaSender's webhook secret of the session; - reads it from standard input. Asked for when left out.",
         show_default=False,
     ),
 ]
@@ -64,6 +75,10 @@ def add(
     ] = None,
     session_id: Annotated[int | None, typer.Option(min=1, help="WaSender's number of the session.")] = None,
     pace: Annotated[str, typer.Option(metavar="N/S", help="At most N messages in S seconds.")] = "1/5",
+    daily_cap: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_A_DAY, metavar="N", help="At most N messages a day (UTC): 50 on trial."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a channel. Its key is kept encrypted; it sends once WaSender says that it is connected.
@@ -73,6 +88,8 @@ def add(
     Example: `truetick channels add sales`
 
     Example: `truetick channels add sales --api-key - --pace 256/60 < key-file`
+
+    Example: `truetick channels add trial --pace 1/60 --daily-cap 50`
     """
     from worker.cli import channel_work
 
@@ -82,6 +99,7 @@ def add(
         webhook_secret=webhook_secret,
         session_id=session_id,
         pace=pace,
+        daily_cap=daily_cap,
         as_json=as_json,
     )
 
@@ -99,6 +117,22 @@ def set_key(name: Name, api_key: ApiKey = None, as_json: AsJson = False) -> None
     from worker.cli import channel_work
 
     channel_work.set_key(name, api_key=_api_key(api_key), as_json=as_json)
+
+
+@channels.command()
+def set_webhook_secret(name: Name, secret: WebhookSecret = None, as_json: AsJson = False) -> None:
+    """Set or replace the secret that WaSender's webhooks for a channel have to come with.
+
+    Other users of this machine can see a secret on the command line: leave it out to be asked, or pipe it in.
+
+    Example: `truetick channels set-webhook-secret sales`
+
+    Example: `truetick channels set-webhook-secret sales --secret - < secret-file`
+    """
+    from worker.cli import channel_work
+
+    given = _given(secret, "WaSender's webhook secret of the session", "TRUETICK_CHANNEL_WEBHOOK_SECRET", "--secret")
+    channel_work.set_webhook_secret(name, secret=given, as_json=as_json)
 
 
 @channels.command()
@@ -124,14 +158,18 @@ def resume(name: Name, as_json: AsJson = False) -> None:
 
 
 def _api_key(given: str | None) -> str:
-    if given == "-":
+    return _given(given, "WaSender's API key of the session", "TRUETICK_CHANNEL_API_KEY", "--api-key")
+
+
+def _given(value: str | None, what: str, variable: str, option: str) -> str:
+    """A secret from its option, from standard input, or from whoever is asked for it."""
+    if value == "-":
         return sys.stdin.readline()
-    if given is not None:
-        return given
+    if value is not None:
+        return value
     if not sys.stdin.isatty():
         raise typer.BadParameter(
-            "there is nobody to ask for the key; set TRUETICK_CHANNEL_API_KEY, or pipe it in with --api-key -",
-            param_hint="--api-key",
+            f"there is nobody to ask for it; set {variable}, or pipe it in with {option} -", param_hint=option
         )
-    answer: str = typer.prompt("WaSender's API key of the session (it is not shown)", hide_input=True)
+    answer: str = typer.prompt(f"{what} (it is not shown)", hide_input=True)
     return answer

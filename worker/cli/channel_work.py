@@ -39,7 +39,14 @@ def list_them(*, as_json: bool) -> None:
 
 
 def add(
-    name: str, *, api_key: str, webhook_secret: str | None, session_id: int | None, pace: str, as_json: bool
+    name: str,
+    *,
+    api_key: str,
+    webhook_secret: str | None,
+    session_id: int | None,
+    pace: str,
+    daily_cap: int | None,
+    as_json: bool,
 ) -> None:
     paced = Pace.parse(pace)
     key = _secret(api_key, "The API key")
@@ -48,6 +55,7 @@ def add(
         channel = NewChannel(
             name=name,
             pace=paced,
+            daily_cap=daily_cap,
             api_key_encrypted=parts.vault.seal(key),
             webhook_secret_encrypted=parts.vault.seal(secret) if secret else None,
             gateway_session_id=session_id,
@@ -72,6 +80,16 @@ def set_key(name: str, *, api_key: str, as_json: bool) -> None:
             as_json=as_json,
             check=not paused,
         )
+
+
+def set_webhook_secret(name: str, *, secret: str, as_json: bool) -> None:
+    kept = _secret(secret, "The webhook secret")
+    with workplace() as parts:
+        with transaction(parts.engine) as connection:
+            channel_id = registry.channel_id(connection, name)
+            registry.replace_webhook_secret(connection, channel_id, parts.vault.seal(kept))
+        said = f"Webhooks for channel {name} are taken with its new secret, at /webhooks/wasender/{name}."
+        _answer(parts, name, said, as_json=as_json)
 
 
 def pause(name: str, *, as_json: bool) -> None:
@@ -127,12 +145,19 @@ def _show(found: Sequence[ChannelStanding], now: datetime) -> None:
                 str(channel.pending),
                 str(channel.unacked),
                 str(channel.in_doubt),
-                str(channel.pace),
+                _pace(channel),
             ]
             for channel in found
         ],
         whole=["pace"],
     )
+
+
+def _pace(channel: ChannelStanding) -> str:
+    pacing = channel.pacing
+    cap = f", {channel.posts_today} of {pacing.daily_cap} today" if pacing.daily_cap else ""
+    slowed = f", {pacing.slowdown:.1f} times slower" if pacing.is_slowed else ""
+    return f"{pacing.pace}{slowed}{cap}"
 
 
 def _state(channel: ChannelStanding) -> str:

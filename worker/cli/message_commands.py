@@ -1,4 +1,7 @@
-"""`truetick send`, `messages` and `why`: what can be asked for. What they do stands in `worker.cli.message_work`."""
+"""`truetick send`, `messages`, `why`, `resend` and `cancel`: what can be asked for.
+
+What they do stands in `worker.cli.message_work`.
+"""
 
 from enum import StrEnum
 from typing import Annotated
@@ -36,7 +39,7 @@ Moment = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    for command in (send, messages, why):
+    for command in (send, messages, why, resend, cancel):
         app.command()(command)
 
 
@@ -109,3 +112,27 @@ def why(
     from worker.cli import message_work
 
     message_work.why(message_id, as_json=as_json)
+
+
+MessageId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id (a UUID).")]
+
+
+def resend(message_id: MessageId, as_json: AsJson = False) -> None:
+    """Send a message again that failed, expired, or of which nobody knows whether it arrived. That is your decision:
+    if it did arrive, the recipient gets it twice. It takes its former place in the queue.
+
+    Example: `truetick resend 019aa7b2-6d4e-4f0a-9d55-1f3a4c5b6d7e`
+    """
+    from worker.cli import message_work
+
+    message_work.resend(message_id, as_json=as_json)
+
+
+def cancel(message_id: MessageId, as_json: AsJson = False) -> None:
+    """Withdraw a message that has not been sent, or let go of one of which nobody knows whether it arrived.
+
+    Example: `truetick cancel 019aa7b2-6d4e-4f0a-9d55-1f3a4c5b6d7e`
+    """
+    from worker.cli import message_work
+
+    message_work.cancel(message_id, as_json=as_json)

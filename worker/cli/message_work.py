@@ -14,8 +14,9 @@ from worker.database import snapshot, transaction
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import InvalidNumber
 from worker.domain.message_request import parse_request
+from worker.domain.message_status import MessageState
 from worker.domain.phone import normalise_recipient
-from worker.outbox import reading
+from worker.outbox import people, reading
 from worker.outbox.events import Source
 from worker.outbox.reading import Filters, MessageView
 from worker.parts import Parts
@@ -80,6 +81,32 @@ def why(message_id: UUID, *, as_json: bool) -> None:
         display.print_json(explained.as_json())
     else:
         show_why(explained, now)
+
+
+def resend(message_id: UUID, *, as_json: bool) -> None:
+    with workplace() as parts:
+        with transaction(parts.engine) as connection:
+            people.resend(connection, message_id, now=parts.clock())
+        wake_drain()
+        explained = _explain(parts, message_id)
+    _tell(explained, f"Message {message_id} is back in the queue.", as_json=as_json)
+
+
+def cancel(message_id: UUID, *, as_json: bool) -> None:
+    with workplace() as parts:
+        with transaction(parts.engine) as connection:
+            state = people.cancel(connection, message_id, now=parts.clock())
+        explained = _explain(parts, message_id)
+    done = "is withdrawn" if state is MessageState.CANCELLED else "is let go; it counts as failed"
+    _tell(explained, f"Message {message_id} {done}.", as_json=as_json)
+
+
+def _tell(explained: Explanation, done: str, *, as_json: bool) -> None:
+    if as_json:
+        display.print_json(explained.message.as_json())
+    else:
+        display.say(done)
+        display.say(" ".join(explained.because))
 
 
 def _explain(parts: Parts, message_id: UUID) -> Explanation:
