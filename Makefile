@@ -16,7 +16,7 @@ COVERAGE := --cov=worker --cov=crm_bridge --cov=wasender_sandbox --cov-report=te
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench lock wheel clean
+.PHONY: help demo up test chaos check bench lock wheel clean
 
 help: ## Say what can be run
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
@@ -29,6 +29,9 @@ up: $(VENV)/.installed ## Run the whole stack on this machine until Ctrl-C
 
 test: $(VENV)/.installed-dev ## Run all tests and show the coverage
 	@$(RUN) pytest $(COVERAGE) $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## Break everything hundreds of times while messages flow, and judge by what WhatsApp has
+	@$(RUN) tests.chaos $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, format, types and the direction of imports
 	@$(RUN) ruff check .

@@ -1,12 +1,13 @@
-"""Real worker and beat processes on real servers, to be killed as they are in life."""
+"""Real worker, beat and web processes on real servers, to be killed as they are in life."""
 
 import os
-import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+import psutil
 from celery import Celery
 
 from tests.real_servers import wait_until
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class LiveStack:
-    """Starts `celery -A worker worker|beat` with these settings; everything is stopped by pid at the end."""
+    """Starts `celery -A worker worker|beat` and `truetick web` with these settings; stops everything by pid."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
@@ -30,22 +31,25 @@ class LiveStack:
 
     def __exit__(self, *_: object) -> None:
         for process in self._started.values():
-            process.kill()
-        for process in self._started.values():
-            process.wait()
+            _kill_family(process)
         self.crm.close()
 
     def worker(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        return self._start(name, "worker", "--hostname", f"{name}@here", *options)
+        return self._start(name, "celery", "-A", "worker", "worker", "--hostname", f"{name}@here", *options)
 
     def beat(self) -> subprocess.Popen[bytes]:
-        return self._start("beat", "beat", "--pidfile=")
+        return self._start("beat", "celery", "-A", "worker", "beat", "--pidfile=")
+
+    def web(self, port: int) -> subprocess.Popen[bytes]:
+        return self._start("web", "worker.cli.app", "web", "--port", str(port))
 
     def kill(self, name: str) -> None:
         """kill -9, as the kernel does when memory runs out."""
-        process = self._started.pop(name)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        _kill_family(self._started.pop(name))
+
+    def ended(self) -> list[str]:
+        """The processes that have ended although nobody ended them."""
+        return [name for name, process in self._started.items() if process.poll() is not None]
 
     def stop(self, name: str) -> int:
         """SIGTERM, as an operator does; returns the exit code."""
@@ -72,7 +76,7 @@ class LiveStack:
         log = self._folder / f"{name}-{self._count}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+                [sys.executable, "-m", *arguments],
                 cwd=ROOT,
                 env=_clean(os.environ) | self._environment,
                 stdin=subprocess.DEVNULL,
@@ -81,6 +85,18 @@ class LiveStack:
             )
         self._started[name] = process
         return process
+
+
+def _kill_family(process: subprocess.Popen[bytes]) -> None:
+    """The web server's requests are served by a child, which would live on for a while."""
+    family: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in family:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait()
 
 
 def _clean(environment: "os._Environ[str]") -> dict[str, str]:

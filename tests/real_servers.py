@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 import redis
 from sqlalchemy import create_engine, make_url, text
 
@@ -69,6 +71,15 @@ class Valkey:
             self._process.wait()
             self._process = None
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections and answers nothing, as a machine that swaps does."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def _answers(self) -> bool:
         try:
             return bool(self.client.ping())
@@ -90,8 +101,9 @@ def running_valkey() -> Iterator[Valkey]:
 class Postgres:
     """A PostgreSQL server with one migrated database to copy from."""
 
-    def __init__(self, address: str) -> None:
-        self._admin = make_url(address).set(drivername="postgresql+psycopg")
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._admin = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
         self._template = f"template_{secrets.token_hex(4)}"
         self._run(f"CREATE DATABASE {self._template}")
         migrate.upgrade(self._url(self._template))
@@ -117,6 +129,22 @@ class Postgres:
         finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def stop_at_once(self) -> None:
+        """As if the power failed: no farewell to anyone, and recovery from the log at the next start."""
+        pid = self._server.get_pid()
+        os.kill(pid, signal.SIGQUIT)
+        wait_until(lambda: not process_is_running(pid), within_s=20, what="PostgreSQL's end")
+
+    def start_again(self) -> None:
+        """On the same data and the same address."""
+        self._server.ensure_postgres_running()
+
+    def tell_when_committed(self) -> None:
+        """Let `pg_xact_commit_timestamp` answer. Restarts the server."""
+        self._run("ALTER SYSTEM SET track_commit_timestamp = on")
+        self.stop_at_once()
+        self.start_again()
+
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
@@ -127,10 +155,18 @@ def running_postgres() -> Iterator[Postgres]:
     folder.chmod(0o755)
     server = get_server(folder / "data", cleanup_mode="stop")
     try:
-        yield Postgres(server.get_uri())
+        yield Postgres(server)
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def process_is_running(pid: int) -> bool:
+    """Is there such a process, and more than what its parent has not yet read of it?"""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def process_is_alive(pid: int) -> bool:

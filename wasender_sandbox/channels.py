@@ -88,6 +88,7 @@ class Channel:
     in_flight: int = 0
     max_in_flight: int = 0
     qr_count: int = 0
+    restarts: int = 0
     acked: int = 0
     entries: list[Entry] = field(default_factory=list)
     #: Messages waiting for the session to come back, with the code they wait for.

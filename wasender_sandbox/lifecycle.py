@@ -43,6 +43,10 @@ class Lifecycle:
         self._change(channel, "connected", "status_change")
 
     def restart(self, channel: Channel) -> None:
+        """Someone restarted it from outside. A mute spell ends, unless switched, as if it had been unmuted."""
+        channel.restarts += 1
+        if channel.muted and self._world.switches.restart_unmutes:
+            self.mute(channel, False)
         self._change(channel, "connected", "session_restarted", force=True)
 
     def mute(self, channel: Channel, on: bool, then: str | None = None) -> None:

@@ -37,6 +37,7 @@ def channel_row(gateway: Gateway, channel: Channel) -> dict[str, Any]:
         "accepted": len(channel.entries),
         "acked": channel.acked,
         "held": len(channel.held),
+        "restarts": channel.restarts,
         "in_flight": channel.in_flight,
         "max_in_flight": channel.max_in_flight,
         "rate_violations": gateway.world.attempts.rate_violations(channel.name),

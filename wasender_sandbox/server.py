@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from email.utils import formatdate
 from typing import Any
 
 from aiohttp import web
@@ -37,6 +38,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def build_app(gateway: Gateway) -> web.Application:
     """The whole sandbox as an aiohttp application."""
     app = web.Application(middlewares=[_guard(gateway)], client_max_size=MAX_BODY_BYTES)
+    app.on_response_prepare.append(_date(gateway))
     app.router.add_post(SEND_PATH, SendApi(gateway.world, gateway.webhooks, gateway.ticks).send_message)
     for api in (
         MessageApi(gateway.world, gateway.ticks),
@@ -49,6 +51,16 @@ def build_app(gateway: Gateway) -> web.Application:
     ):
         app.router.add_routes(api.routes())
     return app
+
+
+def _date(gateway: Gateway) -> Any:
+    """Answers of the gateway's API bear its own clock's time."""
+
+    async def put_date(request: web.Request, response: web.StreamResponse) -> None:
+        if request.path.startswith("/api/"):
+            response.headers["Date"] = formatdate(gateway.world.gateway_now(), usegmt=True)
+
+    return put_date
 
 
 def _guard(gateway: Gateway) -> Any:

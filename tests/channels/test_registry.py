@@ -1,6 +1,7 @@
 """Channels by name: made once, found by name, and never two of one name."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -85,5 +86,21 @@ def test_the_default_channels_pace_follows_the_environment_of_the_workers_alone(
     assert desk.channel_row(channel_id).pace_seconds == 5
     desk.write(lambda c: registry.follow_environment(c, Pace(256, 60.5), desk.now))
     row = desk.channel_row(channel_id)
-    assert (row.pace_messages, row.pace_seconds) == (256, 60.5)
+    assert (row.pace_messages, row.pace_seconds, row.daily_cap) == (256, 60.5, None)
     assert len(desk.channel_events(channel_id)) == 1
+
+
+def test_the_default_channels_daily_cap_follows_the_environment_too(desk: Desk) -> None:
+    channel_id: int = desk.write(lambda c: registry.ensure_default(c, PACE, desk.now, daily_cap=50))
+    assert desk.channel_row(channel_id).daily_cap == 50
+    for cap in (60, None, 50):
+        desk.write(lambda c, cap=cap: registry.follow_environment(c, PACE, desk.now, daily_cap=cap))
+        assert desk.channel_row(channel_id).daily_cap == cap
+
+
+def test_another_cap_does_not_shorten_a_wait_that_wasender_asked_for(desk: Desk) -> None:
+    channel_id: int = desk.write(lambda c: registry.ensure_default(c, PACE, desk.now, daily_cap=1))
+    asked = desk.now + timedelta(days=2)
+    desk.set_channel(channel_id, posts_on=desk.now.date(), posts_that_day=1, next_slot_at=asked)
+    desk.write(lambda c: registry.follow_environment(c, PACE, desk.now, daily_cap=9))
+    assert desk.channel_row(channel_id).next_slot_at == asked

@@ -109,11 +109,12 @@ def test_a_person_resumes_what_was_stopped_and_nothing_else(desk: Desk, state: C
 
 
 @pytest.mark.parametrize("state", C)
-def test_a_refused_send_blocks_a_channel_that_is_up(desk: Desk, state: ChannelState) -> None:
+def test_a_refused_send_blocks_a_channel_that_sends(desk: Desk, state: ChannelState) -> None:
     channel_id = desk.channel(state=state)
     block(desk, channel_id, Cause.NO_SUBSCRIPTION)
-    assert desk.channel_row(channel_id).state is (C.BLOCKED if state is C.UP else state)
-    expected = [("up", "blocked", "worker")] if state is C.UP else []
+    sends = state in {C.UP, C.MUTE}
+    assert desk.channel_row(channel_id).state is (C.BLOCKED if sends else state)
+    expected = [(state.value, "blocked", "worker")] if sends else []
     assert desk.channel_events(channel_id)[1:] == expected
 
 

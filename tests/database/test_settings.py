@@ -32,7 +32,13 @@ GIVEN = {
     "TRUETICK_READ_TIMEOUT_S": "2.5",
     "DEFAULT_REGION": " ae ",
     "TRUETICK_PACE": "256/60",
+    "TRUETICK_DAILY_CAP": "50",
     "TRUETICK_ON_DOUBT": "resend",
+    "TRUETICK_ON_STUCK": "hold",
+    "TRUETICK_MAX_UNACKED": "10",
+    "TRUETICK_ACK_TIMEOUT_S": "11",
+    "TRUETICK_SETTLE_S": "12",
+    "TRUETICK_ALERT_URLS": f"json://user:{PRECIOUS}@example.com, ,ntfys://other",
     "TRUETICK_CHECK_INTERVAL_S": "3",
     "TRUETICK_RECONCILE_INTERVAL_S": "4",
     "TRUETICK_SWEEP_INTERVAL_S": "6",
@@ -47,7 +53,12 @@ BAD = {
     "WASENDER_BASE_URL": ["wasenderapi.com", "ftp://host"],
     "DEFAULT_REGION": ["India", "ZZ", "+91"],
     "TRUETICK_PACE": ["fast", "0/5", "1/0", "-1/5", "1", "1/5/6"],
+    "TRUETICK_DAILY_CAP": ["0", "-1", "1.5", "many"],
     "TRUETICK_ON_DOUBT": ["maybe"],
+    "TRUETICK_ON_STUCK": ["maybe", "RESEND"],
+    "TRUETICK_MAX_UNACKED": ["0", "1001", "2.5"],
+    "TRUETICK_ACK_TIMEOUT_S": ["0", "nan", "86401"],
+    "TRUETICK_SETTLE_S": ["0", "-1", "soon"],
     "TRUETICK_CHECK_INTERVAL_S": ["0", "-1", "nan", "inf", "soon", "86401"],
     "TRUETICK_LEASE_S": ["0.5", "601", "nan"],
     "TRUETICK_DRAIN_RUN_S": ["0", "61"],
@@ -76,6 +87,10 @@ def test_every_variable_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert read.database_url == f"postgresql+psycopg://truetick:{PRECIOUS}@db/truetick"
     assert read.broker_url == GIVEN["CELERY_BROKER_URL"]
     assert [key.get_secret_value() for key in read.api_keys] == [PRECIOUS, "other"]
+    assert [url.get_secret_value() for url in read.alert_urls] == [
+        f"json://user:{PRECIOUS}@example.com",
+        "ntfys://other",
+    ]
     assert (read.gateway_url, read.default_region, read.pace) == ("http://127.0.0.1:8900/api", "AE", Pace(256, 60))
     assert (read.one_machine_database, read.one_machine_broker) == (False, False)
 

@@ -3,7 +3,7 @@
 #: Each row a status, each column what it may become.
 _TABLE = """
             queued sending accepted in_doubt sent delivered read failed expired cancelled
-queued        -      x        -        -      x       x      x     x       x       x
+queued        -      x        x        -      x       x      x     x       x       x
 sending       x      -        x        x      x       x      x     x       -       -
 accepted      x      -        -        -      x       x      x     x       -       -
 in_doubt      x      -        x        -      x       x      x     x       -       -

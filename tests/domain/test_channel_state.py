@@ -19,11 +19,11 @@ from worker.domain.channel_state import (
 from worker.domain.evidence import Connection, ConnectionReport
 from worker.domain.message_status import PENDING_STATES, MessageState
 from worker.domain.outcomes import OUTCOME_RULES, Cause, ChannelEffect, OutcomeKind
-from worker.domain.pace import Pace
-from worker.domain.pending_reason import ChannelView, pending_reason
+from worker.domain.pace import Pace, Pacing
+from worker.domain.pending_reason import ChannelView, PendingReason, Standing, pending_reason
 
 C = ChannelState
-PACE = Pace(1, 5)
+PACING = Pacing(pace=Pace(1, 5))
 WORDS = ["", "connected", "need_scan", "logged_out", "expired", "connecting", "disconnected", "need_passkey", "odd"]
 WORDS += [*Cause, "no_api_key", "no_secret_key", "wrong_secret_key"]
 reports = st.builds(ConnectionReport, connection=st.sampled_from(Connection), word=st.sampled_from(WORDS))
@@ -118,9 +118,9 @@ def test_every_pending_message_can_say_why_and_no_other_does(message: MessageSta
     for due_in_s, failures, reason in product((-1, 0, 1), (0, 3), ("", "need_scan", Cause.NO_SUBSCRIPTION)):
         due_at = NOON + timedelta(seconds=due_in_s)
         view = ChannelView(
-            name="sales", state=channel, reason=reason, next_slot_at=NOON, failures=failures, pace=PACE
+            name="sales", state=channel, reason=reason, next_slot_at=NOON, failures=failures, pacing=PACING
         )
-        why = pending_reason(message, due_at, view, NOON)
+        why = pending_reason(Standing(id="0192", state=message, due_at=due_at), view, NOON)
         assert (why is not None) == (message in PENDING_STATES)
         if why is None:
             continue
@@ -133,6 +133,11 @@ def test_every_pending_message_can_say_why_and_no_other_does(message: MessageSta
             assert (why.code == "scheduled") == (due_in_s > 0)
 
 
+def why_queued(channel: ChannelView, *, recipient_waits: bool = False) -> PendingReason | None:
+    message = Standing(id="0192", state=MessageState.QUEUED, due_at=NOON, recipient_waits=recipient_waits)
+    return pending_reason(message, channel, NOON)
+
+
 @pytest.mark.parametrize(
     ("slot_in_s", "failures", "code"),
     [(0, 0, "paced"), (5.05, 0, "paced"), (60, 0, "throttled"), (60, 2, "retrying"), (-60, 0, "paced")],
@@ -141,13 +146,48 @@ def test_a_slot_beyond_the_pace_is_called_throttled_and_says_when_sending_goes_o
     slot_in_s: float, failures: int, code: str
 ) -> None:
     slot = NOON + timedelta(seconds=slot_in_s)
-    view = ChannelView(name="sales", state=C.UP, reason="", next_slot_at=slot, failures=failures, pace=PACE)
+    view = ChannelView(name="sales", state=C.UP, reason="", next_slot_at=slot, failures=failures, pacing=PACING)
 
-    why = pending_reason(MessageState.QUEUED, NOON, view, NOON)
+    why = why_queued(view)
 
     assert why is not None
     assert why.code == code
     assert ("12:01:00 UTC" in why.sentence) == (code == "throttled")
+
+
+@pytest.mark.parametrize(
+    ("unacked", "recipient_waits", "code"),
+    [(0, False, "paced"), (1, False, "window_full"), (1, True, "recipient_waits"), (0, True, "recipient_waits")],
+)
+def test_a_queued_message_says_whether_it_waits_for_its_recipient_or_for_a_tick(
+    unacked: int, recipient_waits: bool, code: str
+) -> None:
+    view = ChannelView(
+        name="sales", state=C.UP, reason="", next_slot_at=NOON, failures=0, unacked=unacked, pacing=PACING
+    )
+    why = why_queued(view, recipient_waits=recipient_waits)
+    assert why is not None
+    assert why.code == code
+
+
+@pytest.mark.parametrize(
+    ("state", "attention", "code", "asks_a_person"),
+    [
+        (MessageState.IN_DOUBT, None, "in_doubt", False),
+        (MessageState.IN_DOUBT, "in_doubt", "in_doubt", True),
+        (MessageState.ACCEPTED, None, "awaiting_tick", False),
+        (MessageState.ACCEPTED, "no_tick", "no_tick", True),
+    ],
+)
+def test_a_person_is_asked_to_decide_when_nothing_else_can(
+    state: MessageState, attention: str | None, code: str, asks_a_person: bool
+) -> None:
+    view = ChannelView(name="sales", state=C.UP, reason="", next_slot_at=NOON, failures=0, pacing=PACING)
+    for swallowed in (False, True):
+        message = Standing(id="0192", state=state, due_at=NOON, attention=attention, perhaps_swallowed=swallowed)
+        why = pending_reason(message, view, NOON)
+        assert why is not None
+        assert (why.code, why.action is not None) == (code, asks_a_person)
 
 
 def test_every_cause_has_one_rule_and_a_sentence_for_people() -> None:

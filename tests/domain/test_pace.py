@@ -9,32 +9,40 @@ from hypothesis import strategies as st
 from tests.outbox.desk import NOON
 from worker.domain.durations import lasting
 from worker.domain.errors import NotConfigured
-from worker.domain.pace import MARGIN_BOUNDS_S, Pace
+from worker.domain.pace import MARGIN_BOUNDS_S, MOST_SLOWDOWN, Pace, Pacing
 from worker.domain.retry import backoff_s
 
 paces = st.builds(
     Pace, st.integers(1, 999_999), st.integers(1, 999_999_999).map(lambda thousandths: thousandths / 1000)
 )
+pacings = st.builds(Pacing, pace=paces, slowdown=st.just(1.0) | st.floats(1.0, MOST_SLOWDOWN))
 
 
-@given(pace=paces, gaps_s=st.lists(st.floats(0, 100), max_size=30))
-def test_no_post_ever_begins_before_the_last_one_plus_the_interval(pace: Pace, gaps_s: list[float]) -> None:
-    exact = timedelta(seconds=pace.seconds / pace.messages)
-    started, slot = NOON, NOON
+@given(pacing=pacings, gaps_s=st.lists(st.floats(0, 100), max_size=30))
+def test_no_post_ever_begins_before_the_last_one_plus_the_limits_interval(
+    pacing: Pacing, gaps_s: list[float]
+) -> None:
+    exact = timedelta(seconds=pacing.pace.seconds / pacing.pace.messages)
+    slot, started = NOON, None
     for gap_s in gaps_s:
-        slot = pace.slot_after(started, slot)
+        reserved = pacing.slot_after(slot)
         begun = slot + timedelta(seconds=gap_s)
-        assert begun - started >= exact
-        assert begun - started >= pace.interval
-        started = begun
+        assert started is None or begun - started >= exact * pacing.slowdown - timedelta(microseconds=1)
+        started, slot = begun, pacing.slot_after(begun, reserved)
 
 
-@given(pace=paces, ahead_s=st.floats(-1000, 1000))
-def test_a_reserved_slot_never_moves_back(pace: Pace, ahead_s: float) -> None:
+@given(pacing=pacings, late_s=st.floats(0, 1))
+def test_a_post_that_began_late_delays_the_next_slot_by_no_more_than_it_must(pacing: Pacing, late_s: float) -> None:
+    begun = NOON + timedelta(seconds=late_s)
+    following = pacing.slot_after(begun, pacing.slot_after(NOON))
+    assert pacing.closest < pacing.interval
+    assert following == max(NOON + pacing.interval, begun + pacing.closest)
+
+
+@given(pacing=pacings, ahead_s=st.floats(-1000, 1000))
+def test_a_reserved_slot_never_moves_back(pacing: Pacing, ahead_s: float) -> None:
     reserved = NOON + timedelta(seconds=ahead_s)
-    slot = pace.slot_after(NOON, reserved)
-    assert slot >= reserved
-    assert slot in {reserved, pace.slot_after(NOON)}
+    assert pacing.slot_after(NOON, reserved) >= reserved
 
 
 @given(pace=paces)
@@ -42,7 +50,12 @@ def test_the_margin_is_small_but_never_nothing(pace: Pace) -> None:
     margin_s = pace.interval_s - pace.seconds / pace.messages
     least, most = MARGIN_BOUNDS_S
     assert least - 1e-6 <= margin_s <= most + 1e-6
-    assert pace.interval > timedelta(0)
+    assert pace.seconds / pace.messages < pace.closest_s < pace.interval_s
+
+
+@pytest.mark.parametrize("pace", [Pace(256, 60), Pace(1, 5), Pace(1, 60)])
+def test_the_margins_leave_more_than_98_percent_of_wasenders_own_limits(pace: Pace) -> None:
+    assert pace.seconds / pace.messages / pace.interval_s > 0.985
 
 
 @given(pace=paces)
@@ -77,7 +90,7 @@ def test_any_text_is_a_pace_or_not_configured(text: str) -> None:
         pace = Pace.parse(text)
     except NotConfigured:
         return
-    assert pace.interval > timedelta(0)
+    assert pace.interval_s > 0
 
 
 @given(

@@ -25,6 +25,8 @@ from worker.parts import Parts
 from worker.sweep import sweep
 
 QUICK = "200/1"
+#: A window that holds nothing up: most tests are not about it.
+WIDE = 1000
 
 
 def number(index: int) -> str:
@@ -46,6 +48,7 @@ class Crm:
         pace: str = QUICK,
         limit: str = "none",
         state: ChannelState = ChannelState.UP,
+        window: int = WIDE,
         **options: Any,
     ) -> None:
         """Channels on both sides; `limit` is the sandbox's. The default one is there already on its side, and has the
@@ -60,7 +63,8 @@ class Crm:
                     self.sandbox.create_channel(name, api_key=key, limit=limit, **options)
                     new = NewChannel(name=name, pace=Pace.parse(pace), api_key_encrypted=self.parts.vault.seal(key))
                     registry.add(connection, new, self.parts.clock())
-            connection.execute(update(Channel).where(Channel.name.in_(names)).values(state=state))
+            values = {"state": state, "unacked_window": window}
+            connection.execute(update(Channel).where(Channel.name.in_(names)).values(**values))
 
     def enqueue(self, texts: Iterable[str], *, to: Callable[[int], str] = number, **request: Any) -> None:
         """One message for each text, in one transaction; `to` gives the recipient by position."""
@@ -79,6 +83,10 @@ class Crm:
     def set_channel(self, name: str, **values: Any) -> None:
         with transaction(self.parts.engine) as connection:
             connection.execute(update(Channel).where(Channel.name == name).values(**values))
+
+    def set_message(self, seq: int, **values: Any) -> None:
+        with transaction(self.parts.engine) as connection:
+            connection.execute(update(Message).where(Message.seq == seq).values(**values))
 
     # What the database says
 
@@ -102,6 +110,11 @@ class Crm:
         """The messages' transitions in order."""
         rows = self.read(select(Event.before, Event.after).where(Event.message_seq.is_not(None)).order_by(Event.id))
         return [(row.before, row.after) for row in rows]
+
+    def events(self, seq: int | None) -> Sequence[Row[Any]]:
+        """The events of one message in order; None: of the channels."""
+        of_it = Event.message_seq.is_(None) if seq is None else Event.message_seq == seq
+        return self.read(select(Event.__table__).where(of_it).order_by(Event.id))
 
     def lease_taken(self, name: str = "default", token: str = "f" * 32) -> None:
         """Another worker takes the channel, as it may once the lease has run out."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from tests.drain.scene import Crm, drain, number
+from tests.drain.scene import WIDE, Crm, drain, number
 from tests.real_servers import wait_until
 from wasender_sandbox.control import Sandbox
 from wasender_sandbox.process import SandboxProcess
@@ -23,9 +23,10 @@ def test_a_refusal_that_the_status_confirms_stops_the_channel_and_keeps_the_mess
     assert set(crm.states()) == {"queued"}
     assert len(sandbox.requests()) <= 4, "more than what was in flight tried its luck"
     sandbox.scan("default")
-    crm.set_channel("default", state=ChannelState.UP)
+    crm.set_channel("default", state=ChannelState.UP, unacked_window=WIDE)
     drain(parts)
     assert sorted(crm.texts(), key=int) == [f"{index}" for index in range(30)]
+    assert {row.attempts for row in crm.messages()} == {1}, "a refusal because of the channel counts as an attempt"
 
 
 def test_a_refusal_that_the_status_denies_leaves_the_channel_up(crm: Crm, parts: Parts, sandbox: Sandbox) -> None:
@@ -36,7 +37,8 @@ def test_a_refusal_that_the_status_denies_leaves_the_channel_up(crm: Crm, parts:
 
     assert crm.channel().state is ChannelState.UP
     assert crm.texts() == ["one", "two"]
-    assert [row.cause for row in crm.attempts()] == ["channel_down", "accepted", "accepted"]
+    assert [row.reason for row in crm.events(1)] == ["", "", "channel_down", "", "accepted"]
+    assert [row.attempts for row in crm.messages()] == [1, 1]
 
 
 def test_a_throttled_channel_waits_as_long_as_it_was_told(crm: Crm, parts: Parts, sandbox: Sandbox) -> None:
@@ -112,7 +114,7 @@ def test_an_attempt_without_a_clear_answer_is_doubt_and_is_never_repeated(
     crm.channels(*NO_CLEAR_ANSWER)
     for name, (kind, when, status) in NO_CLEAR_ANSWER.items():
         sandbox.fault(kind, when=when, status=status, channel=name, text="unlucky")
-        crm.enqueue(["unlucky", "next"], channel=name, to=lambda _: number(1))
+        crm.enqueue(["unlucky", "next"], channel=name)
 
     drain(build(database_url, TRUETICK_READ_TIMEOUT_S=0.3, TRUETICK_SENDER_THREADS=9))
 
@@ -121,6 +123,19 @@ def test_an_attempt_without_a_clear_answer_is_doubt_and_is_never_repeated(
         assert len(sandbox.requests(channel=name)) == 2, name
         assert crm.texts(channel=name) == (["unlucky"] if when == "after" else []) + ["next"], name
         assert crm.channel(name).state is ChannelState.UP
+
+
+def test_after_trouble_a_question_goes_before_the_next_message(crm: Crm, parts: Parts, sandbox: Sandbox) -> None:
+    sandbox.fault("error", text="unlucky", count=1)
+    sandbox.fault("error", endpoint="status", count=1)
+    crm.enqueue(["unlucky", "next"])
+
+    drain(parts)
+
+    assert len(sandbox.requests()) == 2, "a message was risked before WaSender had answered a question"
+    assert [row.reason for row in crm.events(2)] == ["", "", "gateway_troubled", "", "accepted"]
+    assert crm.states() == ["in_doubt", "accepted"]
+    assert [row.attempts for row in crm.messages()] == [1, 1]
 
 
 def test_messages_wait_in_the_queue_while_the_gateway_is_out_of_reach(
@@ -136,8 +151,9 @@ def test_messages_wait_in_the_queue_while_the_gateway_is_out_of_reach(
 
     assert time.monotonic() - began < 3
     assert crm.states() == ["queued", "queued"]
-    assert {row.cause for row in crm.attempts()} == {"gateway_unreachable"}
-    assert len(crm.attempts()) <= 2, "it did not back off"
+    assert 1 <= len(unreached := [row for row in crm.events(1) if row.reason]) <= 2, "it did not back off"
+    assert {row.reason for row in unreached} == {"gateway_unreachable"}
+    assert [row.attempts for row in crm.messages()] == [0, 0], "nothing was sent, and yet an attempt counts"
     with SandboxProcess(port=port) as back:
         back.control.create_channel("default", api_key="5a" * 32, limit="none")
         wait_until(

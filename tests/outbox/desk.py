@@ -7,23 +7,25 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Row, delete, select, update
 
-from worker.channels import leases, registry
+from worker.channels import leases, registry, states, window
 from worker.channels.leases import Lease
 from worker.channels.registry import NewChannel
 from worker.database import open_engine, snapshot, transaction
 from worker.domain.channel_state import ChannelState
-from worker.domain.evidence import Ack, MessageInfo
+from worker.domain.evidence import Ack, ConnectionReport, MessageInfo
+from worker.domain.evidence import Connection as Connectivity
 from worker.domain.message_request import parse_request
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import Cause, Outcome
 from worker.domain.pace import Pace
 from worker.models import Attempt, Base, Channel, Event, Message
+from worker.outbox import open_fates
 from worker.outbox.abandoned import doubt_abandoned
 from worker.outbox.claims import Claim, Claims, Finished, claim_next, put_back_unposted, record_outcomes
 from worker.outbox.enqueue import Defaults, Enqueued, enqueue
 from worker.outbox.events import Source
 from worker.outbox.expiry import expire_due
-from worker.outbox.ticks import Answer, apply_answers
+from worker.outbox.ticks import Evidence, Tick
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=15)
@@ -31,12 +33,17 @@ PACE = Pace(1, 5)
 ALICE, BOB, CAROL = "+917033009600", "+917033009601", "+917033009602"
 DEFAULTS = Defaults(region="IN", on_doubt="hold")
 OURS, THEIRS = "a" * 32, "b" * 32
+#: A window that no test of something else runs into.
+WIDE = 1000
+ACK_TIMEOUT_S = 60.0
+SETTLE = timedelta(seconds=60)
 
 
 class Desk:
     def __init__(self, url: str) -> None:
         self.engine = open_engine(url)
         self.now = NOON
+        self.most_unacked = WIDE
 
     def close(self) -> None:
         self.engine.dispose()
@@ -47,6 +54,7 @@ class Desk:
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(delete(table))
         self.now = NOON
+        self.most_unacked = WIDE
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -61,9 +69,11 @@ class Desk:
 
     # Channels
 
-    def channel(self, name: str = "default", state: ChannelState = ChannelState.UP, pace: Pace = PACE) -> int:
+    def channel(
+        self, name: str = "default", state: ChannelState = ChannelState.UP, pace: Pace = PACE, window: int = WIDE
+    ) -> int:
         channel_id: int = self.write(lambda c: registry.add(c, NewChannel(name=name, pace=pace), self.now))
-        self.set_channel(channel_id, state=state)
+        self.set_channel(channel_id, state=state, unacked_window=window)
         return channel_id
 
     def set_channel(self, channel_id: int, **values: Any) -> None:
@@ -140,9 +150,45 @@ class Desk:
         count: int = self.write(lambda c: expire_due(c, now=self.now, most=most))
         return count
 
-    def tick(self, seq: int, ack: Ack | None, **info: Any) -> int:
-        answers = [Answer(seq=seq, info=MessageInfo(ack=ack, **info))]
-        moved: int = self.write(lambda c: apply_answers(c, answers, now=self.now, source=Source.INFO))
+    def tick(
+        self,
+        seq: int,
+        ack: Ack | None,
+        *,
+        attempt: int | None = None,
+        source: Source = Source.INFO,
+        settle: timedelta = SETTLE,
+        **info: Any,
+    ) -> int:
+        """What is learnt of a message's latest attempt, or of the one with that number. Returns how many moved."""
+        tried = self.attempts(seq)
+        chosen = [row for row in tried if attempt in {None, row.number}][-1:]
+        ticks = [Tick(attempt_id=row.id, info=MessageInfo(ack=ack, **info)) for row in chosen]
+        return self.learn(self.message(seq).channel_id, ticks, source=source, settle=settle)
+
+    def learn(
+        self, channel_id: int, ticks: Sequence[Tick], *, source: Source = Source.INFO, settle: timedelta = SETTLE
+    ) -> int:
+        """As the stories do it: the channel's row first, then its messages, then the window. Returns the moves."""
+
+        def write(connection: Connection) -> int:
+            window.lock(connection, [channel_id])
+            evidence = Evidence(connection, [tick.attempt_id for tick in ticks], now=self.now, source=source)
+            for tick in ticks:
+                evidence.apply(tick, settle=settle)
+            of_channels = evidence.write()
+            ticked = window.count_ticks(
+                connection,
+                of_channels,
+                now=self.now,
+                most_unacked=self.most_unacked,
+                ack_timeout_s=ACK_TIMEOUT_S,
+            )
+            for ticked_id in ticked:
+                states.ticked(connection, ticked_id, now=self.now, source=source)
+            return sum(of_channel.moved for of_channel in of_channels)
+
+        moved: int = self.write(write)
         return moved
 
     def accepted(self, channel_id: int, to: str = ALICE, gateway_msg_id: int = 7) -> int:
@@ -154,6 +200,61 @@ class Desk:
         assert claim.seq == seq
         self.finish(claim, Cause.ACCEPTED, gateway_msg_id=gateway_msg_id)
         return seq
+
+    # Fates
+
+    def fate(self, seq: int) -> Any:
+        """A message with its latest attempt, as judgements take it."""
+        query = (
+            select(
+                *(Message.seq, Message.channel_id, Message.state, Message.attempts, Message.claimed_at),
+                *(Attempt.id.label("attempt_id"), Attempt.finished_at),
+            )
+            .join(Attempt, Attempt.message_seq == Message.seq)
+            .where(Message.seq == seq)
+            .order_by(Attempt.number.desc())
+        )
+        return self.read(query)[0]
+
+    def requeue(self, seq: int, *, resent: bool = False, fate: Any = None) -> bool:
+        row = fate or self.fate(seq)
+        moved: bool = self.write(
+            lambda c: open_fates.requeue(
+                c, row, row.state, now=self.now, source=Source.WORKER, reason="resent", resent=resent
+            )
+        )
+        return moved
+
+    def adopt(self, seq: int, *, fate: Any = None, source: Source = Source.LOGS, **ids: Any) -> bool:
+        row = fate or self.fate(seq)
+        moved: bool = self.write(lambda c: open_fates.adopt(c, row, row.state, now=self.now, source=source, **ids))
+        return moved
+
+    def fail(self, seq: int, *, fate: Any = None) -> bool:
+        row = fate or self.fate(seq)
+        moved: bool = self.write(
+            lambda c: open_fates.fail(
+                c, row, row.state, now=self.now, source=Source.LOGS, code="gateway_failed", sentence="It failed."
+            )
+        )
+        return moved
+
+    def hold(self, seq: int, code: str = "no_tick", *, fate: Any = None) -> bool:
+        row = fate or self.fate(seq)
+        moved: bool = self.write(lambda c: open_fates.hold(c, row, row.state, now=self.now, code=code))
+        return moved
+
+    def go_mute(self, channel_id: int) -> bool:
+        news: bool = self.write(
+            lambda c: states.go_mute(c, channel_id, "no_ticks", now=self.now, source=Source.INFO, evidence={})
+        )
+        return news
+
+    def report(self, channel_id: int, connection: Connectivity, word: str = "") -> ChannelState | None:
+        """WaSender's answer to "are you connected?". Returns the new state if that is news."""
+        said = ConnectionReport(connection=connection, word=word or connection.value)
+        verdict = self.write(lambda c: states.apply_report(c, channel_id, said, now=self.now, source=Source.STATUS))
+        return verdict and verdict.state
 
     # What is stored
 

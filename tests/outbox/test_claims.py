@@ -67,7 +67,7 @@ def test_never_two_to_one_recipient_but_others_go_on(desk: Desk) -> None:
     found = desk.claim([channel_id])
     assert found.claims == ()
     assert found.idle == {channel_id}
-    desk.finish(claim, Cause.TIMEOUT)
+    desk.finish(claim, Cause.ACCEPTED, gateway_msg_id=1)
     assert desk.claim_one(channel_id).seq == second
 
 

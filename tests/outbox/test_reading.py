@@ -104,13 +104,17 @@ def test_the_story_of_a_message_is_told_in_order(desk: Desk) -> None:
     desk.lease()
     desk.finish(desk.claim_one(channel_id), Cause.UNREACHABLE)
     desk.wait(1)
+    desk.finish(desk.claim_one(channel_id), Cause.TIMEOUT)
+    desk.requeue(seq)
+    desk.wait(1)
     desk.finish(desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
     events = desk.write(lambda c: reading.event_log(c, seq).newest)
-    assert [event["after"] for event in events] == ["queued", "sending", "queued", "sending", "accepted"]
+    moves = ["queued", "sending", "queued", "sending", "in_doubt", "queued", "sending", "accepted"]
+    assert [event["after"] for event in events] == moves
     assert events[-1]["evidence"] == {"attempt": 2, "gateway_msg_id": 7}
     attempts = desk.write(lambda c: reading.attempt_log(c, seq).newest)
-    assert [attempt["cause"] for attempt in attempts] == ["gateway_unreachable", "accepted"]
-    assert attempts[-1]["started_at"] == "2026-11-22T12:00:01Z"
+    assert [attempt["cause"] for attempt in attempts] == ["timeout", "accepted"]
+    assert attempts[-1]["started_at"] == "2026-11-22T12:00:02Z"
 
 
 def test_a_message_that_could_not_be_read_is_found_as_it_was_written(desk: Desk) -> None:
@@ -135,14 +139,15 @@ def test_of_a_long_story_the_newest_part_and_the_beginning_are_read(desk: Desk) 
     seq = desk.enqueue(channel_id)
     desk.lease()
     for _ in range(6):
-        desk.finish(desk.claim_one(channel_id), Cause.UNREACHABLE)
+        desk.finish(desk.claim_one(channel_id), Cause.TIMEOUT)
+        desk.requeue(seq)
         desk.wait(1)
     attempts = desk.write(lambda c: reading.attempt_log(c, seq, newest=3))
     assert [attempt["number"] for attempt in attempts.newest] == [4, 5, 6]
     assert (attempts.first["number"], attempts.total) == (1, 6)
     events = desk.write(lambda c: reading.event_log(c, seq, newest=2))
-    assert [event["after"] for event in events.newest] == ["sending", "queued"]
-    assert (events.first["before"], events.first["after"], events.total) == (None, "queued", 13)
+    assert [event["after"] for event in events.newest] == ["in_doubt", "queued"]
+    assert (events.first["before"], events.first["after"], events.total) == (None, "queued", 19)
     none = desk.write(lambda c: reading.attempt_log(c, seq + 1))
     assert (none.first, none.newest, none.total) == (None, [], 0)
 

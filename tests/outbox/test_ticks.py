@@ -5,16 +5,31 @@ from itertools import permutations
 
 import pytest
 
-from tests.outbox.desk import ALICE, BOB, NOON, Desk
-from worker.domain.evidence import Ack, MessageInfo
+from tests.outbox.desk import ALICE, BOB, CAROL, NOON, SETTLE, Desk
+from worker.domain.evidence import Ack, Connection, MessageInfo
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import Cause
 from worker.outbox.events import Source
-from worker.outbox.ticks import CHECK_LEASE, PAUSES_S, STOP_ASKING_AFTER, Answer, apply_answers, take_due_checks
+from worker.outbox.questions import (
+    CHECK_LEASE,
+    STOP_ASKING_AFTER,
+    SUSPECT_S,
+    WATCHED_FOR,
+    WATCHED_S,
+    ask_soon,
+    next_due_at,
+    take_due_checks,
+)
+from worker.outbox.ticks import Tick
 
 
 def due(desk: Desk, most: int = 100) -> list[int]:
     return [row.seq for row in desk.write(lambda c: take_due_checks(c, now=desk.now, most=most))]
+
+
+def first_attempt(desk: Desk, seq: int) -> int:
+    attempt_id: int = desk.attempts(seq)[0].id
+    return attempt_id
 
 
 def test_acknowledgements_in_any_order_end_at_the_farthest(desk: Desk) -> None:
@@ -70,17 +85,25 @@ def test_an_error_fails_what_nobody_has_ticked_and_a_later_tick_overrides_it(des
 
 
 def test_a_tick_overrides_expired_doubt_and_queued(desk: Desk) -> None:
+    """Each of the three had an attempt without an answer, and two of them were put back to be sent again."""
     channel_id = desk.channel()
-    expired = desk.enqueue(channel_id, BOB, expires_at=(desk.now + timedelta(seconds=1)).isoformat())
-    desk.wait(1)
-    desk.expire()
-    in_doubt = desk.enqueue(channel_id, ALICE)
-    queued = desk.enqueue(channel_id, ALICE)
-    desk.finish(desk.leased_claim(channel_id), Cause.TIMEOUT)
-    for seq in (expired, in_doubt, queued):
+    ends = (desk.now + timedelta(seconds=9)).isoformat()
+    expired, queued, in_doubt = (
+        desk.enqueue(channel_id, to, **how) for to, how in ((BOB, {"expires_at": ends}), (ALICE, {}), (CAROL, {}))
+    )
+    desk.lease()
+    for _ in range(3):
+        desk.finish(desk.claim_one(channel_id), Cause.TIMEOUT)
+    assert desk.requeue(expired)
+    assert desk.requeue(queued)
+    desk.wait(9)
+    assert desk.expire() == 1
+    assert [desk.state(seq) for seq in (expired, queued, in_doubt)] == ["expired", "queued", "in_doubt"]
+    for seq in (expired, queued, in_doubt):
         desk.tick(seq, Ack.SERVER)
         row = desk.message(seq)
         assert (row.state, row.error_code, row.sent_at) == (MessageState.SENT, None, desk.now)
+        assert row.accepted_at is not None, "what has arrived has been accepted"
     assert desk.claim([channel_id]).claims == (), "what has arrived is not sent again"
 
 
@@ -99,18 +122,103 @@ def test_a_question_is_asked_when_due_by_one_process_at_a_time_oldest_first(desk
     assert due(desk, most=1) == [second]
 
 
+def pauses(desk: Desk, seq: int, count: int) -> list[float]:
+    """How long is waited after each of so many answers without news, all given at this moment."""
+    found = []
+    for _ in range(count):
+        desk.tick(seq, None)
+        found.append((desk.message(seq).next_check_at - desk.now).total_seconds())
+    return found
+
+
 def test_questions_without_news_come_ever_less_often_but_do_not_end(desk: Desk) -> None:
     seq = desk.accepted(desk.channel())
-    pauses = []
-    for _ in range(14):
-        desk.tick(seq, None)
-        pauses.append((desk.message(seq).next_check_at - desk.now).total_seconds())
-    most_s = PAUSES_S[MessageState.ACCEPTED][1]
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == most_s
+    watched = pauses(desk, seq, 8)
+    assert watched == sorted(watched)
+    assert (watched[0], watched[-1]) == (4, WATCHED_S), "its tick may just be late"
+    desk.wait(WATCHED_FOR.total_seconds())
+    assert pauses(desk, seq, 4)[-1] == 600
     desk.wait(STOP_ASKING_AFTER.total_seconds() * 3)
     desk.tick(seq, None)
     assert desk.message(seq).next_check_at is not None, "without a tick nobody may call it sent, so asking goes on"
+
+
+def test_what_an_outage_may_have_swallowed_is_asked_about_often_and_once_more_when_the_channel_has_settled(
+    desk: Desk,
+) -> None:
+    channel_id = desk.channel()
+    seq = desk.accepted(channel_id)
+    desk.wait(WATCHED_FOR.total_seconds() * 2)
+    desk.go_mute(channel_id)
+    assert desk.message(seq).next_check_at == desk.now, "much depends on it now"
+    assert max(pauses(desk, seq, 8)) == SUSPECT_S
+    desk.wait(10)
+    desk.tick(desk.accepted(channel_id, BOB), Ack.SERVER)
+    up_at = desk.now
+    desk.wait(SETTLE.total_seconds() - 3)
+    assert max(pauses(desk, seq, 8)) == 3
+    assert desk.message(seq).next_check_at == up_at + SETTLE, "the answer after that moment decides"
+
+
+def test_a_channel_that_is_down_has_its_messages_asked_about_once_more_and_then_left_alone(desk: Desk) -> None:
+    channel_id = desk.channel()
+    seq = desk.accepted(channel_id)
+    desk.wait(5)
+    desk.report(channel_id, Connection.NOT_CONNECTED, "need_scan")
+    assert due(desk) == [seq], "that question was due when the channel went down"
+    desk.tick(seq, None)
+    untouched = desk.message(seq)
+    desk.wait(3600)
+    assert due(desk) == []
+    assert desk.write(next_due_at) is None
+    assert desk.message(seq) == untouched
+    desk.report(channel_id, Connection.CONNECTED)
+    assert due(desk) == [seq]
+
+
+def test_a_message_in_doubt_is_not_asked_about_for_nobody_knows_its_id(desk: Desk) -> None:
+    channel_id = desk.channel()
+    desk.enqueue(channel_id)
+    desk.finish(desk.leased_claim(channel_id), Cause.TIMEOUT)
+    desk.wait(3600)
+    assert due(desk) == []
+    assert desk.write(next_due_at) is None
+
+
+def test_all_attempts_that_wasender_named_are_asked_about(desk: Desk) -> None:
+    """A message that was sent again may still get the tick of its first attempt."""
+    channel_id = desk.channel()
+    seq = desk.accepted(channel_id, gateway_msg_id=7)
+    assert desk.requeue(seq, resent=True)
+    desk.finish(desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=9)
+    desk.wait(2)
+    rows = desk.write(lambda c: take_due_checks(c, now=desk.now, most=10))
+    assert [(row.seq, row.gateway_msg_id) for row in rows] == [(seq, 7), (seq, 9)]
+
+
+def test_only_the_answer_to_a_question_counts_as_asked(desk: Desk) -> None:
+    """A webhook that names a message says nothing about its tick, and a WaSender out of reach says nothing at all."""
+    seq = desk.accepted(desk.channel())
+    desk.tick(seq, None, source=Source.WEBHOOK, whatsapp_key_id="3EB0C0FFEE")
+    desk.tick(seq, None, problem="timeout")
+    assert desk.message(seq).asked_at is None
+    desk.wait(1)
+    desk.tick(seq, None, problem="not_found")
+    assert desk.message(seq).asked_at == desk.now
+    desk.wait(1)
+    desk.tick(seq, Ack.PENDING)
+    assert desk.message(seq).asked_at == desk.now
+
+
+def test_asking_soon_concerns_accepted_messages_of_that_channel_alone(desk: Desk) -> None:
+    one, other = desk.channel("one"), desk.channel("other")
+    accepted, ticked, elsewhere = desk.accepted(one), desk.accepted(one, BOB), desk.accepted(other)
+    desk.tick(ticked, Ack.SERVER)
+    before = [desk.message(seq).next_check_at for seq in (ticked, elsewhere)]
+    desk.wait(1)
+    desk.write(lambda c: ask_soon(c, one, now=desk.now))
+    assert desk.message(accepted).next_check_at == desk.now
+    assert [desk.message(seq).next_check_at for seq in (ticked, elsewhere)] == before
 
 
 def test_a_second_tick_is_not_waited_for_without_end(desk: Desk) -> None:
@@ -128,9 +236,33 @@ def test_answers_of_one_batch_go_to_their_own_messages(desk: Desk) -> None:
     channel_id = desk.channel()
     acks = [Ack.READ, Ack.SERVER, Ack.PENDING, Ack.DEVICE]
     seqs = [desk.accepted(channel_id) for _ in acks]
-    answers = [Answer(seq=seq, info=MessageInfo(ack=ack)) for seq, ack in zip(seqs, acks, strict=True)]
-    moved = desk.write(lambda c: apply_answers(c, answers[::-1], now=desk.now, source=Source.WEBHOOK))
-    assert moved == 3
+    ticks = [
+        Tick(attempt_id=first_attempt(desk, seq), info=MessageInfo(ack=ack))
+        for seq, ack in zip(seqs, acks, strict=True)
+    ]
+    assert desk.learn(channel_id, ticks[::-1], source=Source.WEBHOOK) == 3
     assert [desk.state(seq) for seq in seqs] == ["read", "sent", "accepted", "delivered"]
     assert desk.events(seqs[0])[-1] == ("accepted", "read", "webhook")
-    assert desk.write(lambda c: apply_answers(c, [], now=desk.now, source=Source.INFO)) == 0
+    assert desk.learn(channel_id, []) == 0
+
+
+def test_several_words_about_one_message_in_one_batch_add_up(desk: Desk) -> None:
+    channel_id = desk.channel()
+    seq = desk.accepted(channel_id)
+    attempt_id = first_attempt(desk, seq)
+    acks = [Ack.DEVICE, Ack.SERVER, Ack.READ, Ack.READ]
+    said = [Tick(attempt_id=attempt_id, info=MessageInfo(ack=ack)) for ack in acks]
+    assert desk.learn(channel_id, said, source=Source.WEBHOOK) == 2
+    assert [move[1] for move in desk.events(seq)] == ["queued", "sending", "accepted", "delivered", "read"]
+    assert desk.message(seq).duplicates == 0
+
+
+def test_it_is_counted_how_ticks_were_learnt(desk: Desk) -> None:
+    channel_id = desk.channel()
+    by_webhook, by_asking = desk.accepted(channel_id), desk.accepted(channel_id)
+    desk.tick(by_webhook, Ack.SERVER, source=Source.WEBHOOK)
+    desk.tick(by_webhook, Ack.SERVER, source=Source.WEBHOOK)
+    desk.tick(by_webhook, Ack.READ, source=Source.WEBHOOK)
+    desk.tick(by_asking, Ack.DEVICE)
+    row = desk.channel_row(channel_id)
+    assert (row.ticks_by_webhook, row.ticks_by_asking) == (2, 1), "moves count, not words"

@@ -147,6 +147,52 @@ def test_the_switch_decides_about_muted_messages_when_nobody_else_does(
     assert sandbox.ledger()[0].status == 0
 
 
+@pytest.mark.parametrize(("mode", "status"), [("later", 3), ("failed", 0), ("stuck", 1)])
+def test_a_restart_ends_a_mute_spell(
+    sandbox: Sandbox, caller: Any, account: Any, eventually: Any, mode: str, status: int
+) -> None:
+    sandbox.switch("pending_when_muted", mode)
+    sandbox.mute("sales")
+    caller.accept("silence")
+    eventually(lambda: sandbox.channel("sales")["held"] == 1)
+
+    assert account.post("/whatsapp-sessions/501/restart").json()["success"] is True
+    caller.accept("loud")
+    eventually(lambda: sandbox.ledger(text="loud")[0].delivered_at)
+
+    row = sandbox.channel("sales")
+    assert (row["muted"], row["restarts"]) == (False, 1)
+    assert sandbox.ledger(text="silence")[0].status == status
+
+
+def test_a_restart_obeys_what_the_mute_spell_was_told(
+    sandbox: Sandbox, caller: Any, account: Any, eventually: Any
+) -> None:
+    sandbox.mute("sales", then="failed")
+    caller.accept("silence")
+    eventually(lambda: sandbox.channel("sales")["held"] == 1)
+
+    account.post("/whatsapp-sessions/501/restart")
+
+    assert sandbox.ledger()[0].status == 0, "not sent later, as the switch would have it"
+
+
+def test_a_restart_can_be_of_no_use(sandbox: Sandbox, caller: Any, account: Any, eventually: Any) -> None:
+    sandbox.switch("restart_unmutes", False)
+    sandbox.mute("sales")
+    caller.accept("silence")
+    eventually(lambda: sandbox.channel("sales")["held"] == 1)
+
+    for _ in range(2):
+        assert account.post("/whatsapp-sessions/501/restart").json()["success"] is True
+
+    row = sandbox.channel("sales")
+    assert (row["muted"], row["held"], row["restarts"]) == (True, 1, 2)
+    sandbox.set_status("sales", "need_scan")
+    assert account.post("/whatsapp-sessions/501/restart").json()["success"] is False
+    assert sandbox.channel("sales")["restarts"] == 2, "a refused restart is none"
+
+
 def test_held_messages_go_out_in_their_order(sandbox: Sandbox, caller: Any, eventually: Any) -> None:
     sandbox.mute("sales")
     for n in range(5):

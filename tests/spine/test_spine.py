@@ -53,6 +53,8 @@ def stack(database_url: str, engine: Engine, broker: Valkey, sandbox: Sandbox, t
         "TRUETICK_READ_TIMEOUT_S": "2",
         "TRUETICK_CHECK_INTERVAL_S": "1",
         "TRUETICK_RECONCILE_INTERVAL_S": "1",
+        # Ticks are only asked for here, so at this pace a window of 20 would decide the speed.
+        "TRUETICK_MAX_UNACKED": "100",
         "TRUETICK_SWEEP_INTERVAL_S": "0.5",
     }
     vault = Vault(read_settings(TRUETICK_SECRET_KEY=SECRET_KEY, _env_file=None))

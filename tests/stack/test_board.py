@@ -12,13 +12,18 @@ from worker.demo.contacts import Contact, read_contacts, unique
 from worker.demo.scene import Scene
 from worker.domain.channel_state import ChannelState, remedy
 from worker.domain.message_status import MessageState
-from worker.domain.pace import Pace
-from worker.domain.pending_reason import ChannelView, pending_reason
+from worker.domain.pace import Pace, Pacing
+from worker.domain.pending_reason import ChannelView, Standing, pending_reason
 from worker.outbox.reading import MessageView
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 DOWN = ChannelView(
-    name="default", state=ChannelState.DOWN, reason="need_scan", next_slot_at=None, failures=0, pace=Pace(1, 5)
+    name="default",
+    state=ChannelState.DOWN,
+    reason="need_scan",
+    next_slot_at=None,
+    failures=0,
+    pacing=Pacing(pace=Pace(2, 1)),
 )
 CONTACTS = unique(read_contacts())
 
@@ -35,8 +40,7 @@ def _message(seq: int, contact: Contact, state: MessageState) -> MessageView:
         "due_at": NOW,
         "created_at": NOW,
         "channel": DOWN,
-        "pace": Pace(2, 1),
-        "pending": pending_reason(state, NOW, DOWN, NOW),
+        "pending": pending_reason(Standing(id="x", state=state, due_at=NOW), DOWN, NOW),
     }
     return MessageView(**(empty | known))  # type: ignore[arg-type]
 

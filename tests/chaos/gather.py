@@ -1,0 +1,163 @@
+"""Gathers the evidence of a run: from Truetick's database, the sandbox's records, the broker, and what was done."""
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import redis
+from sqlalchemy import func, select, text
+
+from tests.chaos.evidence import Evidence, Mute, Offer, Outage, Step, Stored
+from tests.chaos.place import IN_FLIGHT, WINDOW, Place
+from worker.database import snapshot
+from worker.domain.message_status import MessageState
+from worker.models import Channel, Event, Message, OutageMessage
+from worker.models import Outage as OutageRow
+
+_UNFINISHED = select(func.count()).where(
+    Message.state.in_((MessageState.QUEUED, MessageState.SENDING))
+    | (Message.state.in_((MessageState.ACCEPTED, MessageState.IN_DOUBT)) & Message.attention.is_(None))
+)
+
+
+def stored_so_far(place: Place) -> int:
+    with snapshot(place.engine) as connection:
+        return connection.execute(select(func.count()).select_from(Message)).scalar_one()
+
+
+def unfinished(place: Place) -> int:
+    """Messages about which Truetick still has something to do."""
+    with snapshot(place.engine) as connection:
+        return connection.execute(_UNFINISHED).scalar_one()
+
+
+def gather(
+    place: Place,
+    *,
+    offers: Sequence[Offer],
+    mutes: Sequence[Mute],
+    flushed_at: Sequence[float],
+    hostile_answers: Sequence[int],
+    died: Sequence[str],
+) -> Evidence:
+    # The broker first: what is taken from it meanwhile is then found in the database.
+    in_broker = still_in_broker(place.broker.client)
+    with place.sandbox() as sandbox:
+        ledger, rate_violations = sandbox.ledger(), sandbox.rate_violations()
+    messages = _messages(place)
+    return Evidence(
+        messages=messages,
+        steps=_steps(place),
+        ledger=ledger,
+        rate_violations=rate_violations,
+        offers=offers,
+        flushed_at=flushed_at,
+        in_broker=in_broker - {message.id for message in messages},
+        mutes=mutes,
+        outages=_outages(place),
+        hostile_answers=hostile_answers,
+        died=died,
+        most_at_risk=WINDOW + IN_FLIGHT,
+    )
+
+
+def still_in_broker(client: redis.Redis) -> frozenset[UUID]:
+    """Message ids of the tasks that wait in the broker, or were handed to a worker that has not said done."""
+    waiting: list[bytes] = client.lrange("celery", 0, -1)  # type: ignore[assignment]
+    handed_out: list[bytes] = client.hvals("unacked")  # type: ignore[assignment]
+    tasks = [json.loads(raw) for raw in waiting] + [json.loads(raw)[0] for raw in handed_out]
+    return frozenset(
+        UUID(json.loads(base64.b64decode(task["body"]))[1]["message_id"])
+        for task in tasks
+        if task["headers"]["task"] == "truetick.send_message"
+    )
+
+
+def _messages(place: Place) -> list[Stored]:
+    committed = _committed(place)
+    with snapshot(place.engine) as connection:
+        rows = connection.execute(
+            select(Message.__table__, Channel.name.label("channel"))
+            .join(Channel, Channel.id == Message.channel_id)
+            .order_by(Message.seq)
+        ).all()
+    return [
+        Stored(
+            seq=row.seq,
+            id=row.id,
+            channel=row.channel,
+            recipient=row.recipient,
+            rank=row.priority,
+            due_at=row.due_at.timestamp(),
+            text=row.content.get("text", ""),
+            state=row.state.value,
+            error_code=row.error_code,
+            attention=row.attention,
+            resends=row.resends,
+            committed_at=committed.get(row.seq),
+        )
+        for row in rows
+    ]
+
+
+def _committed(place: Place) -> dict[int, float]:
+    """When the storing of each message was committed; only PostgreSQL tells."""
+    if place.setup.database != "postgresql":
+        return {}
+    asked = text(
+        "SELECT message_seq, pg_xact_commit_timestamp(xmin) AS at FROM events"
+        " WHERE before IS NULL AND message_seq IS NOT NULL"
+    )
+    with snapshot(place.engine) as connection:
+        return {row.message_seq: _seconds(row.at) for row in connection.execute(asked) if row.at is not None}
+
+
+def _steps(place: Place) -> list[Step]:
+    columns = (Event.id, Event.message_seq, Event.at, Event.source, Event.before, Event.after, Event.reason)
+    with snapshot(place.engine) as connection:
+        rows = connection.execute(select(*columns).where(Event.message_seq.is_not(None)).order_by(Event.id)).all()
+    return [
+        Step(
+            id=row.id,
+            seq=row.message_seq,
+            at=_seconds(row.at),
+            source=row.source,
+            before=row.before,
+            after=row.after,
+            reason=row.reason,
+        )
+        for row in rows
+    ]
+
+
+def _outages(place: Place) -> list[Outage]:
+    at_risk = (
+        select(func.count())
+        .select_from(OutageMessage)
+        .where(OutageMessage.outage_id == OutageRow.id)
+        .correlate(OutageRow)
+        .scalar_subquery()
+    )
+    with snapshot(place.engine) as connection:
+        rows = connection.execute(
+            select(OutageRow.__table__, Channel.name.label("channel"), at_risk.label("at_risk"))
+            .join(Channel, Channel.id == OutageRow.channel_id)
+            .order_by(OutageRow.id)
+        ).all()
+    return [
+        Outage(
+            channel=row.channel,
+            state=row.state.value,
+            began_at=_seconds(row.began_at),
+            noticed_at=_seconds(row.noticed_at),
+            ended_at=_seconds(row.ended_at) if row.ended_at else None,
+            at_risk=row.at_risk,
+        )
+        for row in rows
+    ]
+
+
+def _seconds(at: datetime) -> float:
+    return at.timestamp()

@@ -1,0 +1,81 @@
+"""A CRM, a channel that has been up for a while, and the schedules in the test's hand, on each database in turn."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from werkzeug.serving import make_server
+
+from crm_bridge.web import application
+from tests.conftest import API_KEY
+from tests.drain.scene import Crm
+from tests.real_servers import wait_until
+from tests.truth.stage import Stage
+from wasender_sandbox.control import Sandbox
+from worker.parts import Parts
+
+#: The sandbox's own personal access token.
+TOKEN = "1|sandbox-personal-access-token"
+SECRET = "5f4dcc3b5aa765d61d8327deb882cf99"
+OPTIONS = {
+    # A run of questions ends as soon as nothing is due: the tests say when time passes.
+    "TRUETICK_RECONCILE_INTERVAL_S": 0.01,
+    "TRUETICK_READ_TIMEOUT_S": 0.5,
+    "WASENDER_WEBHOOK_SECRET": SECRET,
+}
+
+
+@pytest.fixture
+def options() -> dict[str, object]:
+    """Settings that a test module wants otherwise."""
+    return {}
+
+
+@pytest.fixture
+def parts(database_url: str, build: Callable[..., Parts], sandbox: Sandbox, options: dict[str, object]) -> Parts:
+    sandbox.create_channel("default", api_key=API_KEY, limit="none")
+    sandbox.switch("ack_after_s", 0)
+    sandbox.switch("delivered_after_s", 0)
+    return build(database_url, **(OPTIONS | options))
+
+
+@pytest.fixture
+def crm(parts: Parts, sandbox: Sandbox) -> Crm:
+    crm = Crm(parts, sandbox)
+    crm.channels("default", window=1)
+    return crm
+
+
+@pytest.fixture
+def stage(crm: Crm) -> Stage:
+    """The channel has been up for an hour."""
+    stage = Stage(crm)
+    stage.pass_time(timedelta(hours=1).total_seconds())
+    return stage
+
+
+@pytest.fixture
+def webhooks(parts: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The web application listens, and the sandbox tells it what happens. Nobody hears it before `Stage.hear`."""
+    monkeypatch.setattr(application, "publish_hearing", lambda: None)
+    server = make_server("127.0.0.1", 0, application.create_app(parts), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/webhooks/wasender/default"
+    sandbox.change_channel("default", webhook_url=url, webhook_secret=SECRET)
+    yield
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+@pytest.fixture
+def hearing(stage: Stage, webhooks: None) -> Callable[[int], None]:
+    """So many webhooks have come by now, and what they say is heard."""
+
+    def hear(events: int) -> None:
+        wait_until(lambda: stage.delivered() >= events, within_s=5, what=f"{events} webhooks")
+        stage.hear()
+
+    return hear

@@ -1,0 +1,163 @@
+"""Messages that WaSender took and an outage may have swallowed: sent again once, in order, when that is proven."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from tests.drain.scene import number
+from tests.truth.stage import Stage
+from worker.domain.channel_state import ChannelState
+
+
+def up(stage: Stage) -> bool:
+    return stage.crm.channel().state is ChannelState.UP
+
+
+def all_delivered(stage: Stage) -> bool:
+    return set(stage.crm.states()) == {"delivered"}
+
+
+def ledger_order(stage: Stage, recipient: str) -> list[str]:
+    """The texts in the order in which WhatsApp got them."""
+    got = [entry for entry in stage.sandbox.ledger(recipient=recipient) if entry.ack_index is not None]
+    return [entry.text or "" for entry in sorted(got, key=lambda entry: entry.ack_index or 0)]
+
+
+def mute_spell(stage: Stage, texts: list[str], *, then: str, to: Callable[[int], str] = number) -> None:
+    """With its window wide the session goes mute, takes these messages, is noticed and wakes up again."""
+    stage.crm.set_channel("default", unacked_window=20)
+    stage.sandbox.mute("default", then=then)
+    stage.crm.enqueue(texts, to=to)
+    stage.send()
+    stage.live(200, until=lambda: stage.crm.channel().state is ChannelState.MUTE)
+    stage.sandbox.unmute("default")
+
+
+def lost_session(stage: Stage, texts: list[str], *, then: str, down_s: float = 60) -> None:
+    """The session takes these messages, is gone before it hands them over, and comes back."""
+    stage.crm.set_channel("default", unacked_window=20)
+    stage.sandbox.mute("default", then=then)
+    stage.crm.enqueue(texts)
+    stage.send()
+    stage.sandbox.set_status("default", "need_scan")
+    stage.sandbox.unmute("default")
+    stage.live(40, until=lambda: stage.crm.channel().state is ChannelState.DOWN)
+    stage.pass_time(down_s)
+    stage.beat()
+    assert stage.crm.channel().state is ChannelState.DOWN
+    stage.sandbox.scan("default")
+    stage.live(40, until=lambda: up(stage))
+
+
+@pytest.mark.parametrize("outage", [mute_spell, lost_session])
+def test_what_wasender_hands_over_later_is_not_sent_again(stage: Stage, outage: Callable[..., None]) -> None:
+    outage(stage, [f"{index}" for index in range(6)], then="later")
+
+    stage.live(300, step_s=10)
+
+    assert all_delivered(stage)
+    assert len(stage.sandbox.ledger()) == 6
+    assert {(row.attempts, row.resends) for row in stage.crm.messages()} == {(1, 0)}
+
+
+@pytest.mark.parametrize("then", ["stuck", "failed"])
+@pytest.mark.parametrize("outage", [mute_spell, lost_session])
+def test_what_was_swallowed_is_sent_again_once_after_the_recovery(
+    stage: Stage, outage: Callable[..., None], then: str
+) -> None:
+    outage(stage, [f"{index}" for index in range(6)], then=then)
+    stage.crm.enqueue(["proof of life"], to=lambda _: number(77))
+    stage.live(200, until=lambda: up(stage))
+    stage.live(40)
+    assert len(stage.sandbox.ledger()) == 7, "it was sent again before message info could have told of a tick"
+
+    stage.live(300, step_s=10, until=lambda: all_delivered(stage))
+
+    assert stage.sandbox.verdict()["duplicates"] == 0
+    assert Counter(stage.crm.texts(acked=True)) == Counter([*map(str, range(6)), "proof of life"])
+    assert {(row.attempts, row.resends) for row in stage.crm.messages()[:6]} == {(2, 1)}
+    assert "resent_after_outage" in [row.reason for row in stage.crm.events(1)]
+
+
+def test_swallowed_twice_it_is_left_to_a_person(stage: Stage) -> None:
+    mute_spell(stage, ["unlucky"], then="stuck")
+    stage.crm.enqueue(["proof of life"], to=lambda _: number(77))
+    stage.sandbox.recipients(never_ticked=number(0))
+    stage.live(400, until=lambda: stage.crm.messages()[0].attempts == 2)
+    stage.sandbox.mute("default", then="stuck")
+    stage.crm.enqueue([f"again {index}" for index in range(3)], to=lambda index: number(50 + index))
+    stage.live(300, until=lambda: stage.crm.channel().state is ChannelState.MUTE)
+    stage.sandbox.unmute("default")
+    stage.crm.enqueue(["more proof"], to=lambda _: number(78))
+
+    stage.live(500, step_s=10, until=lambda: stage.crm.messages()[0].attention)
+
+    unlucky = stage.crm.messages()[0]
+    assert (unlucky.state, unlucky.attention, unlucky.attempts, unlucky.resends) == ("accepted", "no_tick", 2, 1)
+    stage.live(300, step_s=30)
+    assert len(stage.sandbox.ledger(text="unlucky")) == 2
+
+
+@pytest.mark.parametrize("then", ["stuck", "failed"])
+def test_under_the_policy_hold_nothing_is_sent_again(stage: Stage, then: str) -> None:
+    stage.parts.settings.on_stuck = "hold"
+    mute_spell(stage, ["one", "two"], then=then)
+    stage.crm.enqueue(["proof of life"], to=lambda _: number(77))
+
+    stage.live(400, step_s=10)
+
+    assert len(stage.sandbox.ledger()) == 3
+    assert stage.crm.states()[2] == "delivered"
+    wants = {"stuck": ("accepted", "no_tick"), "failed": ("failed", None)}[then]
+    assert {(row.state.value, row.attention) for row in stage.crm.messages()[:2]} == {wants}
+
+
+def test_an_outage_of_hours_is_no_reason_to_give_up_what_it_swallowed(stage: Stage) -> None:
+    lost_session(stage, ["one", "two"], then="stuck", down_s=3 * 3600)
+    stage.live(300, step_s=10, until=lambda: all_delivered(stage))
+    assert {row.resends for row in stage.crm.messages()} == {1}
+
+
+def test_the_order_of_a_person_holds_through_an_outage(stage: Stage) -> None:
+    texts = [f"{index:02d}" for index in range(12)]
+    mute_spell(stage, texts, then="stuck", to=lambda index: number(index % 3))
+    stage.crm.enqueue([f"{index:02d}" for index in range(12, 24)], to=lambda index: number(index % 3))
+
+    stage.live(900, step_s=10, until=lambda: all_delivered(stage))
+
+    for recipient in map(number, range(3)):
+        got = ledger_order(stage, recipient)
+        assert all(one <= after for one, after in pairwise(got)), f"turned round: {got}"
+    # The probe that proved the recovery may have gone out before what was swallowed, so it may be a person's second.
+    assert set(stage.crm.texts(acked=True)) == {f"{index:02d}" for index in range(24)}
+
+
+def test_what_cannot_be_asked_about_waits_for_an_answer(stage: Stage) -> None:
+    mute_spell(stage, ["one"], then="stuck")
+    stage.crm.enqueue(["proof of life"], to=lambda _: number(77))
+    stage.live(200, until=lambda: up(stage) and stage.crm.states()[1] == "delivered")
+    fault = stage.sandbox.fault("answer", endpoint="info", status=200, body="<html>no JSON here</html>")
+    stage.live(180, step_s=20)
+    assert stage.crm.states()[0] == "accepted", "it was sent again though nobody knew that it had to be"
+    assert len(stage.sandbox.ledger(text="one")) == 1
+    stage.sandbox.clear_faults(fault)
+    stage.live(120, step_s=10, until=lambda: all_delivered(stage))
+    assert len(stage.sandbox.ledger(text="one")) == 2
+
+
+def test_a_missing_tick_on_a_healthy_channel_never_causes_a_resend_and_is_shown_to_a_person(stage: Stage) -> None:
+    stage.sandbox.recipients(never_ticked=number(0))
+    stage.crm.set_channel("default", unacked_window=20)
+    stage.crm.enqueue(["never ticked", "ticked"])
+    stage.send()
+    for round_ in range(8):
+        stage.live(600, step_s=300)
+        stage.crm.enqueue([f"later {round_}"], to=lambda _: number(5))
+        stage.beat()
+
+    assert len(stage.sandbox.ledger(text="never ticked")) == 1
+    unticked = stage.crm.messages()[0]
+    assert (unticked.state, unticked.attention) == ("accepted", "no_tick")
+    assert [row.reason for row in stage.crm.events(1)][-1] == "no_tick"
