@@ -12,7 +12,7 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 PRINT := $(VENV)/bin/python -c 'import tomllib; read = tomllib.load(open("pyproject.toml", "rb")); print
 LOCK := CUSTOM_COMPILE_COMMAND='make lock' $(RUN) piptools compile --quiet --upgrade --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style line
-COVERAGE := --cov=worker --cov=crm_bridge --cov=wasender_sandbox --cov-report=term:skip-covered
+COVERAGE := --cov=worker --cov=crm_bridge --cov=wasender_sandbox
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -27,8 +27,14 @@ demo: $(VENV)/.installed ## Play the story: an outage, a queue that waits, ticks
 up: $(VENV)/.installed ## Run the whole stack on this machine until Ctrl-C
 	@$(RUN) worker.cli.app up $(ARGS)
 
-test: $(VENV)/.installed-dev ## Run all tests and show the coverage
-	@$(RUN) pytest $(COVERAGE) $(ARGS)
+# Tests that measure time or load a whole stack have the machine to themselves, after all others.
+test: $(VENV)/.installed-dev ## Run all tests and show the coverage (ARGS="-k window" runs some of them)
+ifeq ($(strip $(ARGS)),)
+	@$(RUN) pytest $(COVERAGE) --cov-report= --numprocesses auto --maxprocesses 4 -m "not alone"
+	@$(RUN) pytest $(COVERAGE) --cov-append --cov-report=term:skip-covered -m alone
+else
+	@$(RUN) pytest $(ARGS)
+endif
 
 chaos: $(VENV)/.installed-dev ## Break everything hundreds of times while messages flow, and judge by what WhatsApp has
 	@$(RUN) tests.chaos $(ARGS)

@@ -126,6 +126,7 @@ def judge_swallowed(parts: Parts) -> bool:
                 settled=asked if row.gateway_msg_id is not None else now >= settled_at + settle,
                 overtaken=row.overtaken or row.recipient in held,
                 later_open=row.recipient in still_open,
+                failed=row.failed,
             )
             decision = decide_swallowed(message)
             if decision is Decision.RESEND:
@@ -141,6 +142,16 @@ def judge_swallowed(parts: Parts) -> bool:
                 continue
             if decision is Decision.WAIT:
                 still_open.add(row.recipient)
+            elif decision is Decision.FAIL:
+                open_fates.fail(
+                    connection,
+                    row,
+                    MessageState.ACCEPTED,
+                    now=now,
+                    source=Source.INFO,
+                    code="whatsapp_error",
+                    sentence=_FAILED_AT_GATEWAY,
+                )
             else:
                 held.add(row.recipient)
                 open_fates.hold(connection, row, MessageState.ACCEPTED, now=now, code="no_tick")

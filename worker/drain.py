@@ -20,7 +20,8 @@ from worker.database import DatabaseAway, snapshot, transaction
 from worker.domain.errors import NotConfigured
 from worker.outbox.claims import Claim, Finished, claim_next, put_back_unposted, record_outcomes
 from worker.parts import Parts
-from worker.sending.lanes import Lane, Lanes
+from worker.sending.lane import Lane
+from worker.sending.lanes import Lanes
 from worker.sending.senders import Job, Senders
 
 log = structlog.get_logger(__name__)
@@ -150,6 +151,7 @@ class DrainRun:
             self._look_at = time.monotonic() + LOOK_EVERY_S
         try:
             with transaction(self._parts.engine) as connection:
+                self._lanes.lock(connection, now=now, until=until, most=self._senders.free)
                 record_outcomes(connection, self._unrecorded, self._lanes.token, now=now, worker=self._parts.worker)
                 if self._in_trouble:
                     put_back_unposted(connection, self._lanes.token, keep=self._lanes.in_flight(), now=now)
@@ -234,6 +236,8 @@ class DrainRun:
             elif lane.channel_id in found.idle:
                 lane.found_nothing(now)
             else:
+                # It may have become mute, or come up again, since it was leased.
+                lane.probing = lane.channel_id in found.probing
                 lane.reserve(now)
         return found.claims
 

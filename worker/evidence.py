@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 RUN_S = 20.0
 #: How often a run looks for messages that have become due.
 LOOK_EVERY_S = 0.5
+#: How often it looks for channels that have fallen silent.
+LISTEN_EVERY_S = 1.0
 
 
 def reconcile_messages(parts: Parts) -> bool:
@@ -36,7 +38,7 @@ def reconcile_messages(parts: Parts) -> bool:
 
     Harmless when run twice at once: a message is asked about by one run only.
     """
-    wake = False
+    wake, listen_at = False, 0.0
     ends_at = time.monotonic() + RUN_S
     with Questions(parts) as questions:
         while not parts.stopping.is_set() and time.monotonic() < ends_at:
@@ -44,7 +46,9 @@ def reconcile_messages(parts: Parts) -> bool:
                 due = take_due_checks(connection, now=parts.clock(), most=questions.room)
             questions.ask(due)
             wake |= _learn_answers(parts, questions)
-            wake |= notice_silence(parts)
+            if time.monotonic() >= listen_at:
+                wake |= notice_silence(parts)
+                listen_at = time.monotonic() + LISTEN_EVERY_S
             if not questions and not _wait_for_next(parts, ends_at):
                 break
         if left := questions.give_up():

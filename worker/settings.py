@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="TRUETICK_API_KEYS")
     secret_key_given: SecretStr | None = Field(None, validation_alias="TRUETICK_SECRET_KEY")
     pace_text: str = Field("1/5", validation_alias="TRUETICK_PACE")
-    daily_cap: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(None, validation_alias="TRUETICK_DAILY_CAP")
+    daily_cap: Annotated[int, Field(ge=1, le=10**9)] | None = Field(None, validation_alias="TRUETICK_DAILY_CAP")
     on_doubt: Literal["hold", "resend"] = Field("hold", validation_alias="TRUETICK_ON_DOUBT")
     on_stuck: Literal["hold", "resend"] = Field("resend", validation_alias="TRUETICK_ON_STUCK")
     max_unacked: Annotated[int, Field(ge=1, le=1000)] = Field(20, validation_alias="TRUETICK_MAX_UNACKED")
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     sweep_interval_s: Seconds = Field(2.0, validation_alias="TRUETICK_SWEEP_INTERVAL_S")
     lease_s: Annotated[float, Field(ge=1, le=600)] = Field(15.0, validation_alias="TRUETICK_LEASE_S")
     drain_run_s: Annotated[float, Field(gt=0, le=60)] = Field(5.0, validation_alias="TRUETICK_DRAIN_RUN_S")
-    sender_threads: Annotated[int, Field(ge=1, le=256)] = Field(8, validation_alias="TRUETICK_SENDER_THREADS")
+    sender_threads: Annotated[int, Field(ge=1, le=256)] = Field(32, validation_alias="TRUETICK_SENDER_THREADS")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="TRUETICK_LOG_LEVEL")
     log_format: Literal["console", "json"] = Field("console", validation_alias="TRUETICK_LOG_FORMAT")

@@ -112,7 +112,7 @@ def check_channels() -> None:
 
 
 @app.task(name="truetick.reconcile_messages")
-@_one_at_a_time
+@_once_more_if_called
 @_database_permitting
 def reconcile_messages() -> None:
     """Ask WaSender what became of accepted messages."""

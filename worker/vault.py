@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -12,6 +13,8 @@ from worker.domain.errors import NotConfigured
 from worker.settings import Settings
 
 KEY_FILE = "secret-key"
+#: How many secrets are kept decrypted: as many as a process has channels.
+MOST_KNOWN = 4096
 
 
 class Vault:
@@ -20,13 +23,18 @@ class Vault:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._fernet: Fernet | None = None
+        #: Keys are asked for with every message, and decrypting one costs more than all else about it here.
+        self._known = lru_cache(maxsize=MOST_KNOWN)(self._decrypt)
 
     def seal(self, secret: str) -> str:
         """Encrypt. Raises NotConfigured without a usable key."""
         return self._opened(may_create=True).encrypt(secret.encode()).decode()
 
     def open(self, sealed: str) -> SecretStr:
-        """Decrypt. Raises NotConfigured when the key is missing or another one sealed it."""
+        """Decrypt, once. Raises NotConfigured when the key is missing or another one sealed it."""
+        return self._known(sealed)
+
+    def _decrypt(self, sealed: str) -> SecretStr:
         try:
             return SecretStr(self._opened(may_create=False).decrypt(sealed.encode()).decode())
         except InvalidToken:

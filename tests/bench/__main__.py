@@ -11,7 +11,7 @@ from tests.bench.figures import Figure
 from tests.bench.stage import Servers, running_servers
 
 console = Console()
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 Messages = Annotated[int, typer.Option(help="How many messages.", min=100)]
 Channels = Annotated[int, typer.Option(help="How many channels.", min=1)]
@@ -99,11 +99,13 @@ def measure_channels(channels: Channels = 1000, seconds: Seconds = 60, threads: 
 
 def _run(measurements: dict[str, Measurement]) -> None:
     found: list[tuple[str, list[Figure]]] = []
-    with running_servers(console) as servers:
-        for name, measure in measurements.items():
-            console.print(f"measuring: {name}")
-            found.append((name, measure(servers)))
-    figures.show(console, found)
+    try:
+        with running_servers(console) as servers:
+            for name, measure in measurements.items():
+                console.print(f"measuring: {name}")
+                found.append((name, measure(servers)))
+    finally:
+        figures.show(console, found)
 
 
 if __name__ == "__main__":

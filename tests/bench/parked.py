@@ -28,7 +28,7 @@ MOST_PERCENT = 2.0
 MOST_TASKS = 10
 PACE = Pace(1, 5)
 WARM_UP_S = 5.0
-ASKED_TIMES = 5
+ASKED_TIMES = 3
 
 
 def measure(

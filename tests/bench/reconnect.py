@@ -1,6 +1,8 @@
 """How soon the first message goes out once the session is back: told by a webhook, or found out by asking."""
 
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -28,9 +30,9 @@ def by_webhook(stage: Stage, rounds: int) -> list[Figure]:
     for _ in range(rounds):
         _until_slot(stage)
         scanned_at, post = _scan(stage, within_s=PATIENCE_S)
-        told_at = _channel(stage).last_webhook_at.timestamp()
-        assert told_at > scanned_at, "the webhook has not come"
-        since_told.append(post.arrived_at - told_at)
+        told_at = wait_until(partial(_told_at, stage, scanned_at), within_s=PATIENCE_S, what="the webhook")
+        # A look at the session that happens to come first is no merit of the webhook, and no fault of it either.
+        since_told.append(max(0.0, post.arrived_at - told_at))
         since_scan.append(post.arrived_at - scanned_at)
         _down_again(stage)
     return [
@@ -84,9 +86,15 @@ def _until_slot(stage: Stage) -> None:
     wait_until(lambda: _channel(stage).next_slot_at < _now(stage), within_s=PATIENCE_S, what="the next slot")
 
 
-def _channel(stage: Stage):  # type: ignore[no-untyped-def]
+def _channel(stage: Stage) -> Any:
     with snapshot(stage.engine) as connection:
         return connection.execute(select(Channel.__table__).where(Channel.name == "default")).one()
+
+
+def _told_at(stage: Stage, scanned_at: float) -> float | None:
+    """When the webhook about this scan was stored, if it was."""
+    at = _channel(stage).last_webhook_at
+    return at.timestamp() if at is not None and at.timestamp() > scanned_at else None
 
 
 def _now(stage: Stage) -> datetime:

@@ -112,7 +112,7 @@ def test_worker_and_beat_start_with_nothing_but_the_addresses(database_url: str,
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_schedule_holds_the_three_periodic_tasks_and_every_task_has_its_queue(
+def test_the_schedule_holds_the_periodic_tasks_and_every_task_has_its_queue(
     environment: dict[str, str],
 ) -> None:
     code = """
@@ -131,12 +131,20 @@ print(json.dumps({
     )
     found = json.loads(answer.stdout)
     assert found == {
-        "schedule": {"truetick.check_channels": 1.0, "truetick.reconcile_messages": 0.5, "truetick.sweep": 0.5},
+        "schedule": {
+            "truetick.check_channels": 1.0,
+            "truetick.reconcile_messages": 0.5,
+            "truetick.hear_webhooks": 0.5,
+            "truetick.resolve_doubts": 0.5,
+            "truetick.sweep": 0.5,
+        },
         "queues": {
             "truetick.send_message": "celery",
             "truetick.drain": "truetick.drain",
             "truetick.check_channels": "truetick.upkeep",
             "truetick.reconcile_messages": "truetick.upkeep",
+            "truetick.hear_webhooks": "truetick.upkeep",
+            "truetick.resolve_doubts": "truetick.upkeep",
             "truetick.sweep": "truetick.upkeep",
         },
         "default": "celery",

@@ -4,6 +4,7 @@ import secrets
 import shutil
 import tempfile
 from collections import Counter
+from math import ceil
 from pathlib import Path
 from typing import Annotated
 
@@ -24,11 +25,11 @@ MOST_TOLD = 5
 
 
 def main(
-    messages: Annotated[int, typer.Option(help="How many messages each setup gets.", min=10)] = 20_000,
-    faults: Annotated[int, typer.Option(help="How many faults each setup suffers.", min=0)] = 200,
+    messages: Annotated[int, typer.Option(help="How many messages, over all setups.", min=10)] = 20_000,
+    faults: Annotated[int, typer.Option(help="How many faults, over all setups.", min=0)] = 200,
     seed: Annotated[int | None, typer.Option(help="Repeat the plan of a former run.")] = None,
     setup: Annotated[str | None, typer.Option(help="Only postgresql, or only sqlite.")] = None,
-    span_s: Annotated[float, typer.Option(help="Over how many seconds load and faults are spread.", min=1)] = 330.0,
+    span_s: Annotated[float, typer.Option(help="Seconds over which load and faults are spread.", min=1)] = 300.0,
     channels: Annotated[int, typer.Option(help="On how many channels.", min=1)] = 8,
 ) -> None:
     """Break everything, many times, while messages flow; then judge by what WhatsApp has.
@@ -39,8 +40,14 @@ def main(
     chosen = [one for one in SETUPS if setup in (None, one.database)]
     if not chosen:
         raise typer.BadParameter("--setup is postgresql or sqlite")
-    size = Size(messages=messages, faults=faults, span_s=span_s, channels=channels, recipients=50 * channels)
-    console.print(f"seed {seed}: {messages} messages and {faults} faults on each of {len(chosen)} setups")
+    size = Size(
+        messages=ceil(messages / len(chosen)),
+        faults=ceil(faults / len(chosen)),
+        span_s=span_s,
+        channels=channels,
+        recipients=50 * channels,
+    )
+    console.print(f"seed {seed}: {size.messages} messages and {size.faults} faults on each of {len(chosen)} setups")
     outcomes = {one: _run_visibly(one, size, seed) for one in chosen}
     console.print(_faults_table(outcomes))
     console.print(_verdict_table(outcomes))
@@ -60,7 +67,7 @@ def _run_visibly(setup: Setup, size: Size, seed: int) -> Outcome:
             bars.update(over, completed=ended)
             bars.update(done, completed=stored - left)
 
-        outcome = run(setup, size, seed=seed, folder=folder, progress=tell)
+        outcome = run(setup, size, seed=seed + SETUPS.index(setup), folder=folder, progress=tell)
     if outcome.verdict.kept:
         shutil.rmtree(folder, ignore_errors=True)
     else:

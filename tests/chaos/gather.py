@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 import redis
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from tests.chaos.evidence import Evidence, Mute, Offer, Outage, Step, Stored
 from tests.chaos.place import IN_FLIGHT, WINDOW, Place
@@ -42,21 +42,24 @@ def gather(
     hostile_answers: Sequence[int],
     died: Sequence[str],
 ) -> Evidence:
-    # The broker first: what is taken from it meanwhile is then found in the database.
+    # In the order in which a message goes its way, so that what moves meanwhile is seen further on, not missed.
     in_broker = still_in_broker(place.broker.client)
+    with snapshot(place.engine) as connection:
+        if place.setup.database == "postgresql":
+            connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        messages, steps, outages = _messages(connection), _steps(connection), _outages(connection)
     with place.sandbox() as sandbox:
         ledger, rate_violations = sandbox.ledger(), sandbox.rate_violations()
-    messages = _messages(place)
     return Evidence(
         messages=messages,
-        steps=_steps(place),
+        steps=steps,
         ledger=ledger,
         rate_violations=rate_violations,
         offers=offers,
         flushed_at=flushed_at,
         in_broker=in_broker - {message.id for message in messages},
         mutes=mutes,
-        outages=_outages(place),
+        outages=outages,
         hostile_answers=hostile_answers,
         died=died,
         most_at_risk=WINDOW + IN_FLIGHT,
@@ -75,14 +78,13 @@ def still_in_broker(client: redis.Redis) -> frozenset[UUID]:
     )
 
 
-def _messages(place: Place) -> list[Stored]:
-    committed = _committed(place)
-    with snapshot(place.engine) as connection:
-        rows = connection.execute(
-            select(Message.__table__, Channel.name.label("channel"))
-            .join(Channel, Channel.id == Message.channel_id)
-            .order_by(Message.seq)
-        ).all()
+def _messages(connection: Connection) -> list[Stored]:
+    committed = _committed(connection)
+    rows = connection.execute(
+        select(Message.__table__, Channel.name.label("channel"))
+        .join(Channel, Channel.id == Message.channel_id)
+        .order_by(Message.seq)
+    ).all()
     return [
         Stored(
             seq=row.seq,
@@ -102,22 +104,20 @@ def _messages(place: Place) -> list[Stored]:
     ]
 
 
-def _committed(place: Place) -> dict[int, float]:
+def _committed(connection: Connection) -> dict[int, float]:
     """When the storing of each message was committed; only PostgreSQL tells."""
-    if place.setup.database != "postgresql":
+    if connection.dialect.name != "postgresql":
         return {}
     asked = text(
         "SELECT message_seq, pg_xact_commit_timestamp(xmin) AS at FROM events"
         " WHERE before IS NULL AND message_seq IS NOT NULL"
     )
-    with snapshot(place.engine) as connection:
-        return {row.message_seq: _seconds(row.at) for row in connection.execute(asked) if row.at is not None}
+    return {row.message_seq: _seconds(row.at) for row in connection.execute(asked) if row.at is not None}
 
 
-def _steps(place: Place) -> list[Step]:
+def _steps(connection: Connection) -> list[Step]:
     columns = (Event.id, Event.message_seq, Event.at, Event.source, Event.before, Event.after, Event.reason)
-    with snapshot(place.engine) as connection:
-        rows = connection.execute(select(*columns).where(Event.message_seq.is_not(None)).order_by(Event.id)).all()
+    rows = connection.execute(select(*columns).where(Event.message_seq.is_not(None)).order_by(Event.id)).all()
     return [
         Step(
             id=row.id,
@@ -132,7 +132,7 @@ def _steps(place: Place) -> list[Step]:
     ]
 
 
-def _outages(place: Place) -> list[Outage]:
+def _outages(connection: Connection) -> list[Outage]:
     at_risk = (
         select(func.count())
         .select_from(OutageMessage)
@@ -140,12 +140,11 @@ def _outages(place: Place) -> list[Outage]:
         .correlate(OutageRow)
         .scalar_subquery()
     )
-    with snapshot(place.engine) as connection:
-        rows = connection.execute(
-            select(OutageRow.__table__, Channel.name.label("channel"), at_risk.label("at_risk"))
-            .join(Channel, Channel.id == OutageRow.channel_id)
-            .order_by(OutageRow.id)
-        ).all()
+    rows = connection.execute(
+        select(OutageRow.__table__, Channel.name.label("channel"), at_risk.label("at_risk"))
+        .join(Channel, Channel.id == OutageRow.channel_id)
+        .order_by(OutageRow.id)
+    ).all()
     return [
         Outage(
             channel=row.channel,

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from tests.chaos.evidence import Mute
@@ -52,8 +52,9 @@ class Mischief:
         """Start again what ended by itself, as a supervisor does; the judge is told."""
         with self.processes:
             for name in self.place.stack.ended():
-                words = self.place.stack.log(name).strip().splitlines()
-                self.died.append(f"{name}: {words[-1] if words else 'without a word'}")
+                words = ["without a word", *self.place.stack.log(name).strip().splitlines()]
+                grave = [line for line in words if "critical" in line]
+                self.died.append(f"{name}: {(grave or words)[-1]}")
                 self.place.stack.kill(name)
                 self.place.start(name)
 
@@ -61,9 +62,11 @@ class Mischief:
         if self.enough.wait(max(0.0, self.begun_at + strike.at_s - time.time())):
             return
         try:
-            with self._turns[strike.resource], self.place.sandbox() as sandbox:
-                with CARRY_OUT[strike.kind](self, sandbox, strike):
-                    self.enough.wait(strike.for_s)
+            with ExitStack() as stack:
+                stack.enter_context(self._turns[strike.resource])
+                sandbox = stack.enter_context(self.place.sandbox())
+                stack.enter_context(CARRY_OUT[strike.kind](self, sandbox, strike))
+                self.enough.wait(strike.for_s)
         except Exception as error:
             with self._lock:
                 self.problems.append(f"{strike}: {type(error).__name__}: {error}")

@@ -34,6 +34,8 @@ IN_FLIGHT = 4
 #: The sandbox allows a little more than the pace, so that what this busy machine delivers bunched is not held against
 #: the pace: twenty POSTs may shift by 60 ms against each other.
 PACE, LIMIT = Pace(20, 1), "21/1"
+#: Which of its two events about a send a channel gets: each names the message in its own way.
+SEND_EVENTS = ("messages.upsert", "message.sent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +130,13 @@ class Place:
 
 
 @contextmanager
-def standing(setup: Setup, folder: Path, *, seed: int, channels: int, settings: dict[str, str]) -> Iterator[Place]:
-    """A whole stack, migrated, with channels that the sandbox knows, all processes up."""
+def standing(
+    setup: Setup, folder: Path, *, seed: int, channels: int, with_logs: bool, settings: dict[str, str]
+) -> Iterator[Place]:
+    """A whole stack, migrated, with channels that the sandbox knows, all processes up.
+
+    `with_logs`: a personal access token, so that WaSender's message logs are read and mute sessions are restarted.
+    """
     with ExitStack() as stack:
         database = stack.enter_context(_database(setup, folder))
         broker = stack.enter_context(running_valkey())
@@ -147,7 +154,7 @@ def standing(setup: Setup, folder: Path, *, seed: int, channels: int, settings: 
             "TRUETICK_PACE": str(PACE),
             "TRUETICK_MAX_UNACKED": str(WINDOW),
             "WASENDER_BASE_URL": sandbox.api_url,
-            "WASENDER_PERSONAL_ACCESS_TOKEN": DEFAULT_PAT,
+            **({"WASENDER_PERSONAL_ACCESS_TOKEN": DEFAULT_PAT} if with_logs else {}),
             **settings,
         }
         place = Place(
@@ -185,7 +192,6 @@ def _database(setup: Setup, folder: Path) -> Iterator[Database]:
 
 
 def _open_channels(place: Place) -> None:
-    """Of every two one has its session's number, so that message logs and restarts work."""
     vault = Vault(read_settings(TRUETICK_SECRET_KEY=SECRET_KEY, _env_file=None))
     with place.sandbox() as sandbox:
         sandbox.latency(before="0.005-0.02", after="0.005-0.02")
@@ -199,6 +205,7 @@ def _open_channels(place: Place) -> None:
                 webhook_url=address,
                 webhook_secret=place.secrets[name],
                 webhook_enabled=told,
+                webhook_events=["messages.update", "session.status", SEND_EVENTS[number % len(SEND_EVENTS)]],
             )
             new = NewChannel(
                 name=name,

@@ -81,9 +81,9 @@ _SESSIONS = {
     ),
     "claims_to_be_up": Fault(resource="session:{channel}", lasts_s=(3, 12), draw=_word),
     "claims_to_be_down": Fault(resource="session:{channel}", lasts_s=(2, 8), draw=_word),
-    "mute_then_later": Fault(resource="session:{channel}", lasts_s=(10, 20)),
-    "mute_then_failed": Fault(resource="session:{channel}", lasts_s=(10, 20)),
-    "mute_then_stuck": Fault(resource="session:{channel}", lasts_s=(10, 20)),
+    "mute_then_later": Fault(resource="session:{channel}", lasts_s=(15, 30)),
+    "mute_then_failed": Fault(resource="session:{channel}", lasts_s=(15, 30)),
+    "mute_then_stuck": Fault(resource="session:{channel}", lasts_s=(15, 30)),
 }
 _WEBHOOKS = {
     "webhooks_lost": Fault(resource="webhooks:{told}", lasts_s=(4, 15), draw=_often("lost")),

@@ -107,7 +107,7 @@ def test_a_channel_is_added_with_its_key_encrypted(
         (["add", "sales", "--api-key", " "], 1, "is empty"),
         (["add", "Sales!", "--api-key", "k"], 1, "cannot be a channel's name"),
         (["add", "sales", "--api-key", "k", "--pace", "fast"], 1, "MESSAGES/SECONDS"),
-        (["add", "sales", "--api-key", "k", "--daily-cap", "0"], 2, "not in the range"),
+        (["add", "sales", "--api-key", "k", "--daily-cap", "0"], 2, "greater than or equal to 1"),
         (["pause", "nowhere"], 1, "no channel named 'nowhere'"),
         (["fly"], 2, "No such command"),
     ],

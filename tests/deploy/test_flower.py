@@ -31,7 +31,9 @@ class Watched(LiveStack):
 
     def flower(self, port: int) -> subprocess.Popen[bytes]:
         login = f"--basic-auth={':'.join(LOGIN)}"
-        return self._start("flower", "flower", "--address=127.0.0.1", f"--port={port}", login)
+        return self._start(
+            "flower", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}", login
+        )
 
 
 class Flower:
@@ -122,7 +124,7 @@ def test_flower_shows_workers_queues_and_tasks_and_no_number_and_no_text(
 
 def test_flower_listens_on_this_machine_alone_unless_told_otherwise(stack: Watched) -> None:
     port = free_port()
-    flower = stack._start("flower", "flower", f"--port={port}")
+    flower = stack._start("flower", "celery", "-A", "worker", "flower", f"--port={port}")
     wait_until(Flower(port).answers, within_s=30, what="Flower's first answer")
 
     listening = [place.laddr for place in psutil.Process(flower.pid).net_connections() if place.status == "LISTEN"]

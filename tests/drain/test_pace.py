@@ -17,6 +17,8 @@ from worker.gateway import wire
 from worker.outbox.claims import claim_next
 from worker.parts import Parts
 
+pytestmark = pytest.mark.alone
+
 #: Several hand-overs between workers become part of the test.
 SHORT_RUNS = {"TRUETICK_DRAIN_RUN_S": 2}
 #: The share of a limit that has to be used.
@@ -130,7 +132,7 @@ def test_a_slow_first_connection_does_not_bring_the_second_post_too_near(
     crm: Crm, parts: Parts, sandbox: Sandbox, monkeypatch: Any
 ) -> None:
     """DNS, TCP and TLS delay the first POST; the next one, on the same connection, comes at once."""
-    crm.channels("paced", pace="2/1", limit="2/1", limit_mode="spacing")
+    crm.channels("paced", pace="2/1", limit="10/4", limit_mode="spacing")
     real = wire._Telling.connect
 
     def connect(self: Any) -> None:

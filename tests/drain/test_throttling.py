@@ -17,6 +17,8 @@ from worker.outbox import reading
 from worker.outbox.reading import Filters
 from worker.parts import Parts
 
+pytestmark = pytest.mark.alone
+
 
 def refused(sandbox: Sandbox) -> int:
     return len(sandbox.requests(decision="refused"))
@@ -50,7 +52,7 @@ def silent_about_waits(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "rate", "count", "share"),
-    [("fixed", 40, 160, 0.6), ("spacing", 10, 60, 0.5)],
+    [("fixed", 20, 80, 0.6), ("spacing", 10, 60, 0.5)],
     ids=["fixed", "spacing"],
 )
 def test_under_half_our_limit_all_arrive_after_few_refusals_and_none_counts_as_an_attempt(
@@ -65,7 +67,7 @@ def test_under_half_our_limit_all_arrive_after_few_refusals_and_none_counts_as_a
         wake()
         until_accepted(sandbox, count, within_s=60)
 
-    assert crm.texts() == texts
+    assert sorted(crm.texts()) == sorted(texts)
     assert refused(sandbox) <= count / 8, "it kept running against the limit"
     arrived = [entry.request_at for entry in sandbox.ledger()]
     known = arrived[count // 4 :]
@@ -77,9 +79,9 @@ def test_under_half_our_limit_all_arrive_after_few_refusals_and_none_counts_as_a
 def test_a_slowed_channel_says_so_and_is_itself_again_when_the_limit_is(
     crm: Crm, parts: Parts, sandbox: Sandbox
 ) -> None:
-    crm.channels("slowed", pace="50/1", limit="25/1", limit_mode="spacing")
+    crm.channels("slowed", pace="50/1", limit="5/1", limit_mode="spacing")
     crm.set_channel("slowed", checked_at=parts.clock())
-    crm.enqueue([f"{index}" for index in range(20)], channel="slowed")
+    crm.enqueue([f"{index}" for index in range(6)], channel="slowed")
     drain(parts)
     slowdown = crm.channel("slowed").slowdown
     assert slowdown > 1.2
@@ -94,7 +96,7 @@ def test_a_slowed_channel_says_so_and_is_itself_again_when_the_limit_is(
     assert "for now" in sentence
 
     sandbox.change_channel("slowed", limit="none")
-    crm.enqueue([f"{index}" for index in range(250)], channel="slowed")
+    crm.enqueue([f"{index}" for index in range(180)], channel="slowed")
     drain(parts)
 
     assert crm.channel("slowed").slowdown == 1.0

@@ -203,7 +203,7 @@ def test_only_the_answer_to_a_question_counts_as_asked(desk: Desk) -> None:
     desk.tick(seq, None, problem="timeout")
     assert desk.message(seq).asked_at is None
     desk.wait(1)
-    desk.tick(seq, None, problem="not_found")
+    desk.tick(seq, None, problem="no_information")
     assert desk.message(seq).asked_at == desk.now
     desk.wait(1)
     desk.tick(seq, Ack.PENDING)

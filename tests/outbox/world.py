@@ -1,10 +1,17 @@
 """What really happens outside, for tests that need the truth: which posts WaSender took, and which WhatsApp has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Connection
+
+from worker.account import LookedUp
+from worker.domain.doubt import Verdict
 from worker.domain.evidence import Ack, MessageInfo
 from worker.outbox.claims import Claim
+from worker.parts import Parts
 
 
 @dataclass(eq=False, kw_only=True)
@@ -63,8 +70,7 @@ class World:
         self.gone.discard(channel_id)
         for post in self.posts:
             if post.channel_id == channel_id and post.taken and not post.out and not post.dropped:
-                post.out, post.dropped = releasing, False
-                post.taken = True
+                post.out = releasing
 
     def of(self, seq: int, number: int) -> Post:
         """The post that an attempt stands for: the last of that number, for one that was refused leaves it free."""
@@ -72,3 +78,33 @@ class World:
 
     def outs(self, seq: int) -> Iterator[Post]:
         return (post for post in self.posts if post.seq == seq and post.out)
+
+
+class Logs:
+    """In the place of `worker.account`: WaSender's message logs, which tell the truth or do not tell."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        #: What they say of every attempt; None: the truth.
+        self.verdict: Verdict | None = None
+
+    def read_logs(self, parts: Parts, rows: Sequence[Any]) -> None:
+        """They are read when the verdicts are given."""
+
+    def verdicts(
+        self,
+        connection: Connection,
+        rows: Sequence[Any],
+        look: None,
+        *,
+        now: datetime,
+    ) -> dict[int, LookedUp]:
+        return {row.seq: self._looked_up(self._world.of(row.seq, row.attempts)) for row in rows}
+
+    def _looked_up(self, post: Post) -> LookedUp:
+        if self.verdict is not None:
+            return LookedUp(verdict=self.verdict)
+        if not post.taken:
+            return LookedUp(verdict=Verdict.ABSENT)
+        found = Verdict.FOUND_FAILED if post.dropped else Verdict.FOUND
+        return LookedUp(verdict=found, gateway_msg_id=post.gateway_msg_id)

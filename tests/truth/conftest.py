@@ -21,6 +21,8 @@ SECRET = "5f4dcc3b5aa765d61d8327deb882cf99"
 OPTIONS = {
     # A run of questions ends as soon as nothing is due: the tests say when time passes.
     "TRUETICK_RECONCILE_INTERVAL_S": 0.01,
+    # Nor does a run of sending wait for the slot after a pause.
+    "TRUETICK_DRAIN_RUN_S": 0.2,
     "TRUETICK_READ_TIMEOUT_S": 0.5,
     "WASENDER_WEBHOOK_SECRET": SECRET,
 }
@@ -56,22 +58,26 @@ def stage(crm: Crm) -> Stage:
 
 
 @pytest.fixture
-def webhooks(parts: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The web application listens, and the sandbox tells it what happens. Nobody hears it before `Stage.hear`."""
-    monkeypatch.setattr(application, "publish_hearing", lambda: None)
+def webhooks(parts: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The web application listens, and the sandbox tells it what happens. Nobody hears it before `Stage.hear`.
+
+    Gives what is set when the application wakes a worker.
+    """
+    wake_up = threading.Event()
+    monkeypatch.setattr(application, "publish_hearing", wake_up.set)
     server = make_server("127.0.0.1", 0, application.create_app(parts), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/webhooks/wasender/default"
     sandbox.change_channel("default", webhook_url=url, webhook_secret=SECRET)
-    yield
+    yield wake_up
     server.shutdown()
     thread.join(10)
     server.server_close()
 
 
 @pytest.fixture
-def hearing(stage: Stage, webhooks: None) -> Callable[[int], None]:
+def hearing(stage: Stage, webhooks: threading.Event) -> Callable[[int], None]:
     """So many webhooks have come by now, and what they say is heard."""
 
     def hear(events: int) -> None:

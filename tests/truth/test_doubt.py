@@ -271,6 +271,7 @@ def test_both_are_told_apart_among_many_messages_on_several_pages_of_the_log(sta
         post_from_elsewhere(stage, number(300 + index), f"before {index}")
     an_earlier_one(stage)
     in_doubt(stage, "before", words="absent")
+    stage.pass_time(2)  # the rest after trouble is over
     stage.crm.enqueue(["taken"], to=lambda _: number(2))
     stage.sandbox.fault("reset", when="after", count=1)
     stage.send()

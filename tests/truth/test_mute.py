@@ -1,13 +1,19 @@
 """A session that says "connected" while nothing goes out: noticed soon, believed by no word, left by one tick."""
 
+import time
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
-from tests.drain.scene import number
+from tests.drain.scene import number, working
+from tests.real_servers import wait_until
 from tests.truth.conftest import TOKEN
 from tests.truth.stage import Stage
+from worker.channels import states
+from worker.database import transaction
 from worker.domain.channel_state import ChannelState
+from worker.outbox.events import Source
 
 MUTE, UP = ChannelState.MUTE, ChannelState.UP
 TIMEOUT_S = 60  # the usual one
@@ -133,7 +139,7 @@ def test_with_a_token_a_mute_session_is_restarted_once_and_that_brings_it_back(s
 def test_a_restart_that_does_not_help_is_not_repeated_in_the_same_outage(stage: Stage) -> None:
     stage.sandbox.switch("restart_unmutes", False)
     gone_mute(stage)
-    stage.live(1800, step_s=60)
+    stage.live(1200, step_s=100)
 
     assert state(stage) is MUTE
     assert stage.sandbox.channel("default")["restarts"] == 1
@@ -184,3 +190,29 @@ def test_a_status_that_lies_about_a_session_that_is_gone_does_not_hide_it(stage:
     stage.live(300, step_s=10, until=lambda: state(stage) is MUTE)
 
     assert stage.crm.states() == ["queued", "queued"]
+
+
+def test_a_run_that_was_sending_when_the_channel_became_mute_tries_one_message_at_a_time_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "FIRST_PROBE_AFTER", timedelta(0))
+    parts, sandbox = stage.parts, stage.sandbox
+    parts.settings.drain_run_s = 3
+    parts.settings.gateway_read_timeout_s = 5
+    stage.crm.set_channel("default", unacked_window=20)
+    sandbox.mute("default")
+    sandbox.latency(before=0.4)
+    stage.crm.enqueue([f"{index}" for index in range(20)])
+    with working(parts) as wake:
+        wake()
+        wait_until(lambda: len(sandbox.requests()) == 4, within_s=3, what="four POSTs at once")
+        with transaction(parts.engine) as connection:
+            channel_id = stage.crm.channel().id
+            assert states.go_mute(
+                connection, channel_id, "no_ticks", now=parts.clock(), source=Source.INFO, evidence={}
+            )
+        wait_until(lambda: len(sandbox.ledger()) >= 5, within_s=4, what="the first single message")
+        wake()
+        time.sleep(0.6)  # in which others would follow, were there any
+    assert len(sandbox.requests()) == 5
+    assert stage.crm.channel().probes == 1

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from worker.domain import window as rules
 from worker.domain.channel_state import ChannelState
@@ -86,13 +88,21 @@ def _counted(row: Any, ticks: ChannelTicks, now: datetime, most_unacked: int, ac
     latency_s = row.tick_latency_s
     for sample_s in ticks.latencies_s:
         latency_s = rules.smoothed(latency_s, sample_s)
-    overtaken = ticks.through - timedelta(seconds=rules.patience_s(ack_timeout_s, latency_s))
+    through = max(ticks.through, _ticked_through(row, ack_timeout_s) or ticks.through)
+    overtaken = through - timedelta(seconds=rules.patience_s(ack_timeout_s, latency_s))
     return values | {
         "_last_tick_at": now,
         "_tick_latency_s": latency_s,
-        "_overtaken_before": max(overtaken, row.overtaken_before or overtaken),
+        "_overtaken_before": overtaken,
         "_unacked_window": rules.grown(row.unacked_window, ticks.first_ticks, most_unacked),
     }
+
+
+def _ticked_through(row: Any, ack_timeout_s: float) -> datetime | None:
+    """When the latest-accepted one of the ticked messages was accepted. `overtaken_before` lies a patience before."""
+    patience = timedelta(seconds=rules.patience_s(ack_timeout_s, row.tick_latency_s))
+    before: datetime | None = row.overtaken_before
+    return before and before + patience
 
 
 def _warn_of_silent_webhooks(row: Any, now: datetime) -> None:
@@ -124,25 +134,32 @@ def silent_channels(connection: Connection, *, now: datetime, ack_timeout_s: flo
             *(Channel.suspect_before, Channel.overtaken_before),
         ).where(Channel.id.in_(overdue))
     ).all()
-    return [(row, _silence(connection, row, now, ack_timeout_s)) for row in rows]
+    if not rows:
+        return []
+    # Together, for when WaSender itself is in trouble, all channels fall silent. With their ids, so that PostgreSQL
+    # follows the index even while its statistics know nothing yet of messages at WaSender.
+    unticked = connection.execute(
+        select(Message.channel_id, Message.recipient, Message.accepted_at, Message.asked_at, Message.checks)
+        .where(
+            *(Message.channel_id.in_([row.id for row in rows]), is_open("messages"), Message.state == "accepted"),
+            Message.gateway_msg_id.is_not(None),
+        )
+        .order_by(Message.channel_id, Message.accepted_at)
+    ).all()
+    of_channel = {channel_id: list(some) for channel_id, some in groupby(unticked, key=attrgetter("channel_id"))}
+    return [(row, _silence(row, of_channel.get(row.id, []), now, ack_timeout_s)) for row in rows]
 
 
-def _silence(connection: Connection, row: Any, now: datetime, ack_timeout_s: float) -> Silence:
+def _silence(row: Any, unticked: Sequence[Any], now: datetime, ack_timeout_s: float) -> Silence:
     counts_from = max((at for at in (row.suspect_before, row.overtaken_before) if at is not None), default=None)
-    counted = [
-        *(Message.channel_id == row.id, is_open("messages"), Message.state == "accepted"),
-        Message.gateway_msg_id.is_not(None),
-    ]
-    if counts_from is not None:
-        counted.append(Message.accepted_at >= counts_from)
+    counted = [message for message in unticked if counts_from is None or message.accepted_at >= counts_from]
     patience_s = rules.patience_s(ack_timeout_s, row.tick_latency_s)
     overdue_by = now - timedelta(seconds=patience_s)
-    outstanding = connection.execute(select(func.count()).where(*counted)).scalar_one()
-    overdue = connection.execute(
-        select(Message.recipient, Message.accepted_at, Message.asked_at, Message.checks)
-        .where(*counted, Message.accepted_at <= overdue_by)
-        .order_by(Message.accepted_at)
-    ).all()
+    # What was accepted before a message that has been ticked says something about its recipient, not the channel.
+    through = _ticked_through(row, ack_timeout_s)
+    in_silence = [message for message in counted if through is None or message.accepted_at > through]
+    outstanding = len(counted)
+    overdue = [message for message in in_silence if message.accepted_at <= overdue_by]
     if not overdue:
         return Silence(outstanding=outstanding, overdue_recipients=0, oldest_s=0, ticked_lately=True, asked=False)
     oldest = overdue[0]

@@ -79,11 +79,13 @@ class Swallowed:
     overtaken: bool
     #: A later message to the same recipient is just as open.
     later_open: bool
+    #: WaSender says that it failed to send it.
+    failed: bool = False
 
 
 def decide_swallowed(message: Swallowed) -> Decision:
     if not message.settled:
         return Decision.WAIT
     if message.policy != "resend" or message.resends >= MOST_RESENDS or message.overtaken:
-        return Decision.HOLD
+        return Decision.FAIL if message.failed else Decision.HOLD
     return Decision.WAIT if message.later_open else Decision.RESEND

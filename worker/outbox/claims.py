@@ -158,6 +158,8 @@ class Claims:
 
     claims: tuple[Claim, ...]
     sendable: frozenset[int]
+    #: Those of them that are mute: what was claimed on them is a single trial.
+    probing: frozenset[int]
     #: Still ours, but with nothing to send right now.
     idle: frozenset[int]
 
@@ -170,10 +172,11 @@ def claim_next(connection: Connection, channel_ids: Collection[int], token: str,
     """
     heads = connection.execute(_HEADS, {"ids": list(channel_ids), "token": token, "now": now}).all()
     sendable = frozenset(row.id for row in heads if row.state is ChannelState.UP or _probes(row, now))
-    free = [row for row in heads if row.id in sendable and (row.has_room or row.state is ChannelState.MUTE)]
+    probing = frozenset(row.id for row in heads if row.id in sendable and row.state is ChannelState.MUTE)
+    free = [row for row in heads if row.id in sendable and (row.has_room or row.id in probing)]
     seqs = [row.seq for row in free if row.seq is not None]
     if not seqs:
-        return Claims(claims=(), sendable=sendable, idle=sendable)
+        return Claims(claims=(), sendable=sendable, probing=probing, idle=sendable)
     rows = connection.execute(_CLAIM, {"seqs": seqs, "token": token, "now": now}).all()
     record_moves(connection, rows, at=now, before=MessageState.QUEUED, after=MessageState.SENDING)
     claims = tuple(
@@ -187,7 +190,8 @@ def claim_next(connection: Connection, channel_ids: Collection[int], token: str,
         )
         for row in rows
     )
-    return Claims(claims=claims, sendable=sendable, idle=sendable - {claim.channel_id for claim in claims})
+    claimed = {claim.channel_id for claim in claims}
+    return Claims(claims=claims, sendable=sendable, probing=probing, idle=sendable - claimed)
 
 
 def _probes(row: Any, now: datetime) -> bool:

@@ -75,18 +75,21 @@ def match_failed(connection: Connection, channel_id: int, fact: SendFailed) -> M
         return Match(row=_by_gateway_id(connection, channel_id, fact.gateway_msg_id))
     if fact.recipient is None:
         return Match()
-    rows = connection.execute(
-        _attempts()
+    candidates = connection.execute(
+        select(Message.seq, Message.state, Message.attempts)
         .where(
             Message.channel_id == channel_id,
             Message.recipient == fact.recipient,
+            # One that is being sent has no stored attempt yet, but it may be the one.
             Message.state.in_((MessageState.SENDING, MessageState.ACCEPTED, MessageState.IN_DOUBT)),
-            Attempt.number == Message.attempts,
         )
         .limit(2)
     ).all()
-    alone = len(rows) == 1 and rows[0].state is MessageState.ACCEPTED
-    return Match(row=rows[0] if alone else None)
+    if len(candidates) != 1 or candidates[0].state is not MessageState.ACCEPTED:
+        return Match()
+    (only,) = candidates
+    latest = _attempts().where(Attempt.message_seq == only.seq, Attempt.number == only.attempts)
+    return Match(row=connection.execute(latest).one_or_none())
 
 
 def _attempts() -> Any:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, exists, false, func, literal_column, or_, select, update
 from sqlalchemy.orm import aliased
 
 from worker.domain.channel_state import ChannelState
+from worker.domain.evidence import Ack
 from worker.domain.message_status import TICKED_STATES, MessageState
 from worker.models import Attempt, Channel, Message
 from worker.outbox.events import Source, event, record
@@ -89,7 +90,7 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
     """Accepted messages without a tick that an outage may have swallowed, on channels that have been up for a while.
 
     Locked until the end of the transaction, after their channels. Rows: seq, channel_id, recipient, claimed_at,
-    attempts, resends, asked_at, gateway_msg_id, whatsapp_key_id, overtaken, channel_since.
+    attempts, resends, asked_at, gateway_msg_id, overtaken, channel_since, failed (WhatsApp or WaSender said so).
     """
     settled = (
         connection.execute(
@@ -120,16 +121,12 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
     return connection.execute(
         select(
             *(Message.seq, Message.channel_id, Message.recipient, Message.claimed_at, Message.attempts),
-            *(
-                Message.resends,
-                Message.asked_at,
-                Message.gateway_msg_id,
-                Message.whatsapp_key_id,
-                _overtaken.label("overtaken"),
-            ),
+            *(Message.resends, Message.asked_at, Message.gateway_msg_id, _overtaken.label("overtaken")),
+            func.coalesce(Attempt.ack == Ack.ERROR, false()).label("failed"),
             Channel.since.label("channel_since"),
         )
         .join(Channel, Channel.id == Message.channel_id)
+        .join(Attempt, and_(Attempt.message_seq == Message.seq, Attempt.number == Message.attempts))
         .where(
             Message.channel_id.in_(settled),
             is_open("messages"),
@@ -154,6 +151,12 @@ def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[A
             Message.state == literal_column("'accepted'"),
             Message.accepted_at < before,
             Channel.state == ChannelState.UP,
+            # What an outage may have swallowed is judged first.
+            or_(
+                Channel.suspect_before.is_(None),
+                Message.accepted_at >= Channel.suspect_before,
+                Channel.since < before,
+            ),
         )
     ).all()
 

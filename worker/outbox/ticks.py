@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Ack, MessageInfo
 from worker.domain.message_status import TICKED_STATES, MessageState, state_after_ack
 from worker.models import Attempt, Channel, Message
@@ -170,7 +171,7 @@ class Evidence:
     def _learn_attempt(self, attempt: dict[str, Any], message: dict[str, Any], info: MessageInfo) -> bool:
         """Returns whether this is the attempt's first tick."""
         key_id = attempt["whatsapp_key_id"] or info.whatsapp_key_id
-        ack = max((code for code in (attempt["ack"], info.ack) if code is not None), default=None)
+        ack = max((code for code in (attempt["ack"], info.ack) if code is not None), key=_weight, default=None)
         first = attempt["ticked_at"] is None and ack is not None and ack >= Ack.SERVER
         if key_id != attempt["whatsapp_key_id"]:
             self.new_key_ids.setdefault(message["channel_id"], set()).add(str(key_id))
@@ -184,7 +185,7 @@ class Evidence:
     def _state_after(self, attempt: dict[str, Any], message: dict[str, Any], info: MessageInfo) -> MessageState:
         state: MessageState = message["state"]
         superseded = attempt["number"] != message["attempts"] or state is MessageState.QUEUED
-        if info.ack is None or (info.ack is Ack.ERROR and superseded):
+        if info.ack is None or (info.ack is Ack.ERROR and (superseded or _may_be_the_outages(message))):
             return state
         return state_after_ack(state, info.ack) or state
 
@@ -201,7 +202,7 @@ class Evidence:
         message["whatsapp_key_id"] = info.whatsapp_key_id or message["whatsapp_key_id"]
         message["whatsapp_jid"] = info.whatsapp_jid or message["whatsapp_jid"]
         message["gateway_msg_id"] = message["gateway_msg_id"] or attempt["gateway_msg_id"]
-        if self._source is Source.INFO and info.problem not in NOT_ANSWERED:
+        if self._source is Source.INFO and info.problem in _ANSWERS:
             message["asked_at"] = self._now
         if reached >= 0:
             message |= {"error_code": None, "error_message": None, "attention": None}
@@ -248,6 +249,20 @@ class Evidence:
         channel_id: int = message["channel_id"]
         counter = _COUNTERS.get(self._source, "ticks_by_asking")
         return self._of_channels.setdefault(channel_id, ChannelTicks(channel_id=channel_id, counter=counter))
+
+
+def _weight(ack: int) -> float:
+    """An error is the end of waiting, and a tick is stronger still."""
+    return Ack.PENDING + 0.5 if ack == Ack.ERROR else ack
+
+
+def _may_be_the_outages(message: dict[str, Any]) -> bool:
+    """Did WaSender fail to send it because the session was gone? Then it may well go out now (see `worker.doubt`)."""
+    if message["state"] is not MessageState.ACCEPTED or message["accepted_at"] is None:
+        return False
+    suspect_before = message["suspect_before"]
+    suspect = suspect_before is not None and message["accepted_at"] < suspect_before
+    return suspect or message["channel_state"] in {ChannelState.DOWN, ChannelState.MUTE}
 
 
 def attempts_by_key(connection: Connection, channel_id: int, key_ids: Collection[str]) -> dict[str, int]:

@@ -1,0 +1,118 @@
+"""One message that always breaks something delays nobody else for long, and is given up after a few attempts."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.drain.scene import number
+from tests.truth.conftest import TOKEN
+from tests.truth.stage import Stage
+from worker.drain import DrainRun
+from worker.outbox.claims import Claim
+
+OTHERS = 30
+#: What the others take without the poisoned one, in seconds of a schedule that ticks every five.
+USUAL_S = 25
+
+
+@pytest.fixture(params=["no token", "token"])
+def options(request: pytest.FixtureRequest) -> dict[str, object]:
+    return {"WASENDER_PERSONAL_ACCESS_TOKEN": TOKEN} if request.param == "token" else {}
+
+
+@pytest.fixture
+def token(options: dict[str, object]) -> bool:
+    return bool(options)
+
+
+class Killed(BaseException):
+    """kill -9: nothing more is written, and nobody gives the channel back."""
+
+
+@pytest.fixture
+def deadly(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Whoever is about to POST the poisoned message dies. Gives the attempts at which that happened."""
+    deaths: list[int] = []
+    post, finish, send = DrainRun._post, DrainRun.finish, stage.send
+    killed: list[DrainRun] = []
+
+    def _post(run: DrainRun, claims: Sequence[Claim]) -> None:
+        if poisoned := [claim for claim in claims if claim.content["text"] == "poison"]:
+            deaths.append(poisoned[0].attempt)
+            killed.append(run)
+            raise Killed
+        post(run, claims)
+
+    def _finish(run: DrainRun) -> bool:
+        if run in killed:
+            run._senders.close()
+            return False
+        return finish(run)
+
+    def _send() -> None:
+        with suppress(Killed):
+            send()
+
+    monkeypatch.setattr(DrainRun, "_post", _post)
+    monkeypatch.setattr(DrainRun, "finish", _finish)
+    monkeypatch.setattr(stage, "send", _send)
+    return deaths
+
+
+def others_are_delivered(stage: Stage) -> bool:
+    return Counter(stage.crm.states())["delivered"] >= OTHERS
+
+
+def enqueue_all(stage: Stage, on_doubt: str) -> None:
+    stage.crm.enqueue(["an earlier one"], to=lambda _: number(90))
+    stage.live(10)
+    stage.crm.enqueue(["poison"], to=lambda _: number(91), on_doubt=on_doubt)
+    stage.crm.enqueue([f"{index}" for index in range(OTHERS - 1)])
+
+
+def poisoned(stage: Stage) -> Any:
+    return stage.crm.messages()[1]
+
+
+def assert_given_up(stage: Stage, attempts: int, *, on_doubt: str, token: bool) -> None:
+    """With a token the log proves each time that WaSender has not got it; otherwise its policy decides."""
+    message = poisoned(stage)
+    if token:
+        assert attempts == 3
+        assert (message.state, message.error_code) == ("failed", "too_many_doubts")
+    else:
+        assert attempts == {"hold": 1, "resend": 2}[on_doubt]
+        assert (message.state, message.attention) == ("in_doubt", "in_doubt")
+
+
+@pytest.mark.parametrize("on_doubt", ["hold", "resend"])
+def test_a_message_that_wasender_always_answers_with_an_error(stage: Stage, on_doubt: str, token: bool) -> None:
+    stage.sandbox.fault("error", text="poison")
+    enqueue_all(stage, on_doubt)
+
+    took_s = stage.live(600, until=lambda: others_are_delivered(stage))
+
+    assert took_s <= USUAL_S + 20, "the others had to wait for it"
+    stage.live(900, step_s=20, until=lambda: poisoned(stage).attention or poisoned(stage).state == "failed")
+    stage.live(300, step_s=100)
+    posted = stage.sandbox.requests(to=number(91))
+    assert_given_up(stage, len(posted), on_doubt=on_doubt, token=token)
+    assert stage.sandbox.verdict()["duplicates"] == 0
+
+
+@pytest.mark.parametrize("on_doubt", ["hold", "resend"])
+def test_a_message_that_kills_every_worker(stage: Stage, deadly: list[int], on_doubt: str, token: bool) -> None:
+    enqueue_all(stage, on_doubt)
+
+    took_s = stage.live(600, until=lambda: others_are_delivered(stage))
+
+    lease_s = stage.parts.settings.lease_s
+    assert took_s <= USUAL_S + lease_s + 10, "the others had to wait for more than the lease of the dead"
+    stage.live(900, step_s=20, until=lambda: poisoned(stage).attention or poisoned(stage).state == "failed")
+    stage.live(300, step_s=100)
+    assert_given_up(stage, len(deadly), on_doubt=on_doubt, token=token)
+    assert len(stage.sandbox.ledger()) == OTHERS
+    assert stage.sandbox.verdict()["duplicates"] == 0

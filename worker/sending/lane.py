@@ -1,0 +1,159 @@
+"""One leased channel in a drain run's memory: when it may send next, and what its answers say about it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+
+from worker.domain.evidence import Connection as Connectivity
+from worker.domain.evidence import ConnectionReport
+from worker.domain.outcomes import ChannelEffect, OutcomeKind
+from worker.domain.pace import Pacing
+from worker.domain.retry import backoff_s
+from worker.sending.senders import Job
+
+#: More in flight would only hide a slow gateway behind more doubt.
+MOST_IN_FLIGHT = 4
+#: The wait after trouble at WaSender, in seconds: doubling from the first to the most.
+FIRST_BACKOFF_S = 1.0
+MOST_BACKOFF_S = 30.0
+#: The same after attempts without an answer: each of them puts a message in doubt.
+MOST_DOUBT_BACKOFF_S = 300.0
+#: So many refusals in a row, over the time that a tick may take, outweigh WaSender's own "connected".
+REFUSALS_BELIEVED = 3
+#: A lane that had nothing to claim while something is in flight is asked again after this.
+ASK_AGAIN = timedelta(milliseconds=250)
+#: A claimed message that waits for a free sender thread or a connection is looked at again after this.
+NOT_STARTED_YET = timedelta(milliseconds=2)
+_CONFIRMS_DOWN = frozenset({Connectivity.NOT_CONNECTED, Connectivity.REFUSED})
+
+
+@dataclass(eq=False, kw_only=True)
+class Lane:
+    """One leased channel."""
+
+    channel_id: int
+    api_key: SecretStr = field(repr=False)
+    pacing: Pacing
+    #: As the pace and WaSender's wishes have it; `opens_at` heeds the daily cap as well.
+    next_slot_at: datetime
+    #: The slot of the message that was claimed last.
+    slot: datetime
+    failures: int
+    leased_at: datetime
+    lease_until: datetime
+    in_flight: list[Job] = field(default_factory=list)
+    #: Nothing to claim was found, so it is not asked again before this.
+    ask_again_at: datetime | None = None
+    #: No more claims: the channel is no longer up, no longer ours, or the run is ending.
+    closing: bool = False
+    #: Mute: a single message is tried, and the pause before the next one counts from its claim.
+    probing: bool = False
+    probed: bool = False
+    #: An attempt ended without an answer, so the window begins anew.
+    lost_an_answer: bool = False
+    #: Since when every send is refused as "not connected" while WaSender's status says connected.
+    refused_since: datetime | None = None
+    #: A refusal that has to reach the channel's row.
+    blocked_by: str | None = None
+    report: ConnectionReport | None = None
+    changed: bool = False
+    #: POSTs that began before this knew nothing of the latest slowdown, so their refusal is no news.
+    slowed_at: datetime | None = None
+    #: Slots that were counted against the daily cap in a turn that is not committed yet.
+    reserved: list[datetime] = field(default_factory=list)
+
+    @property
+    def opens_at(self) -> datetime:
+        """The next slot."""
+        return self.pacing.allowed_from(self.next_slot_at)
+
+    @property
+    def begin_before(self) -> datetime:
+        """When a POST in the slot that was claimed last is too late: for the lease, or for the day it counts for."""
+        if self.pacing.daily_cap is None:
+            return self.lease_until
+        return min(self.lease_until, self.pacing.day_ends(self.slot))
+
+    def ready_at(self, now: datetime, lead: timedelta) -> datetime | None:
+        """When the next claim may be made, `lead` before its slot; None while something has to end first."""
+        if self.closing or len(self.in_flight) >= MOST_IN_FLIGHT:
+            return None
+        if self.in_flight and not self.in_flight[-1].is_under_way:
+            # The slot after a message counts from the moment it stood on the wire. The longer that takes, the rarer a
+            # look.
+            slot = self.in_flight[-1].not_before
+            return max(now, slot) + max(NOT_STARTED_YET, now - slot)
+        if self.in_flight:
+            self._count(self.in_flight[-1])
+        earliest = self.opens_at - lead
+        return max(earliest, self.ask_again_at or earliest)
+
+    def _count(self, job: Job) -> None:
+        """Let the next slot keep its distance from this POST, as far as it has come."""
+        if (begun := job.written_at or job.started_at) is not None:
+            self.next_slot_at = self.pacing.slot_after(begun, self.next_slot_at)
+
+    def reserve(self, now: datetime) -> None:
+        """Use up the slot for a message that is being claimed. It counts for the day at once, whatever follows."""
+        self.slot = max(now, self.opens_at)
+        self.next_slot_at = self.pacing.slot_after(self.slot)
+        self.pacing = self.pacing.counted(self.slot)
+        self.reserved.append(self.slot)
+        self.ask_again_at = None
+        self.changed = True
+        if self.probing:
+            self.probed = self.closing = True
+
+    def found_nothing(self, now: datetime) -> None:
+        self.ask_again_at = now + ASK_AGAIN
+
+    def absorb(self, job: Job) -> None:
+        """Learn from an attempt that has ended: the slot it used, and what it says about the channel."""
+        assert job.finished is not None
+        self.in_flight.remove(job)
+        self.ask_again_at = None
+        self.changed = True
+        self._count(job)
+        if job.started_at is None:
+            self.pacing = self.pacing.uncounted(job.not_before)
+        done = job.finished
+        effect = done.outcome.channel_effect
+        if effect is ChannelEffect.DOWN and job.report and job.report.connection in _CONFIRMS_DOWN:
+            self.report, self.closing = job.report, True
+            return
+        if effect is not ChannelEffect.DOWN:
+            self.refused_since = None
+        elif job.report and job.report.connection is Connectivity.CONNECTED:
+            self.refused_since = self.refused_since or done.finished_at
+        self.lost_an_answer |= done.outcome.kind is OutcomeKind.UNKNOWN
+        if done.outcome.kind is OutcomeKind.ACCEPTED:
+            self.pacing = self.pacing.accepted()
+        if effect is ChannelEffect.NONE:
+            self.failures = 0
+        elif effect is ChannelEffect.THROTTLE:
+            self._slow_down(job, done.outcome.retry_after_s, done.finished_at)
+        elif effect is ChannelEffect.BLOCK:
+            self.blocked_by, self.closing = done.outcome.cause.value, True
+        else:  # trouble at WaSender, or a refusal that its own status does not confirm
+            self.failures += 1
+            unknown = done.outcome.kind is OutcomeKind.UNKNOWN
+            most_s = MOST_DOUBT_BACKOFF_S if unknown else MOST_BACKOFF_S
+            self._rest(done.finished_at, backoff_s(self.failures, first_s=FIRST_BACKOFF_S, most_s=most_s))
+
+    def refused_too_long(self, now: datetime, ack_timeout_s: float) -> bool:
+        """Has WaSender refused every send for so long that its own "connected" is not to be believed?"""
+        if self.refused_since is None or self.failures < REFUSALS_BELIEVED:
+            return False
+        return now - self.refused_since >= timedelta(seconds=ack_timeout_s)
+
+    def _slow_down(self, job: Job, retry_after_s: float | None, refused_at: datetime) -> None:
+        """WaSender refused although the pace was kept. Refusals of POSTs that were under way together are one."""
+        if self.slowed_at is None or job.started_at is None or job.started_at > self.slowed_at:
+            self.pacing = self.pacing.throttled(retry_after_s)
+            self.slowed_at = refused_at
+        # A wait of nothing says nothing either.
+        self._rest(refused_at, retry_after_s or self.pacing.unhinted_wait_s)
+
+    def _rest(self, since: datetime, wait_s: float) -> None:
+        self.next_slot_at = max(self.next_slot_at, since + timedelta(seconds=wait_s))
