@@ -27,7 +27,8 @@ def seal_here(folder: Path) -> str:
 
 
 @settings(max_examples=30, deadline=None)
-@given(secret=st.text(max_size=300))
+# Between signs that stand nowhere else, so that it is not found by chance.
+@given(secret=st.text(max_size=300).map(lambda text: f"§{text}§"))
 def test_what_is_sealed_is_opened_again_and_shows_neither_key_nor_secret(secret: str) -> None:
     opener = vault(TRUETICK_SECRET_KEY=KEY)
     sealed = opener.seal(secret)
@@ -36,7 +37,7 @@ def test_what_is_sealed_is_opened_again_and_shows_neither_key_nor_secret(secret:
     assert sealed != opener.seal(secret)
     for shown in (sealed, repr(opened), repr(opener), str(vars(opener))):
         assert KEY not in shown
-        assert len(secret) < 5 or secret not in shown
+        assert secret not in shown
 
 
 @pytest.mark.parametrize(

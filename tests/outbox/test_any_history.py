@@ -33,7 +33,7 @@ MESSAGES = select(
     Message.seq, Message.state, Message.channel_id, Message.recipient, Message.lease_token, Message.attempts
 ).order_by(Message.seq)
 EVENTS = select(Event.message_seq, Event.before, Event.after).where(Event.message_seq.is_not(None)).order_by(Event.id)
-ATTEMPTS = select(Attempt.message_seq, Attempt.number)
+ATTEMPTS = select(Attempt.message_seq, Attempt.number, Attempt.outcome)
 TICKED = {"sent": 1, "delivered": 2, "read": 3}
 
 
@@ -64,10 +64,11 @@ class History(RuleBasedStateMachine):
         ends = {} if expires_s is None else {"expires_at": (self.desk.now + timedelta(seconds=expires_s)).isoformat()}
         self.seqs.append(self.desk.enqueue(self.channels[channel], to, priority=priority, **ends))
 
-    @rule(target=in_flight, run=RUNS)
-    def lease_and_claim(self, run: str) -> Any:
+    @rule(target=in_flight, run=RUNS, cause=CAUSES)
+    def lease_and_claim(self, run: str, cause: Cause) -> Any:
+        """The cause is what the POST will prove, whenever it is written down."""
         self.desk.lease(run, horizon_s=60)
-        return self.claim(run)
+        return self.claim(run, cause)
 
     @rule(cause=CAUSES, ack=st.sampled_from([None, *Ack]), run=RUNS)
     def send(self, cause: Cause, ack: Ack | None, run: str) -> None:
@@ -77,26 +78,26 @@ class History(RuleBasedStateMachine):
             self.record(run, claim, cause)
             self.desk.tick(claim.seq, ack)
 
-    @rule(target=in_flight, run=RUNS)
-    def claim_more(self, run: str) -> Any:
-        return self.claim(run)
+    @rule(target=in_flight, run=RUNS, cause=CAUSES)
+    def claim_more(self, run: str, cause: Cause) -> Any:
+        return self.claim(run, cause)
 
-    def claim(self, run: str) -> Any:
+    def claim(self, run: str, cause: Cause) -> Any:
         claims = self.desk.claim(self.channels, run).claims
         assert len({claim.channel_id for claim in claims}) == len(claims)
         self.known |= {(run, claim.seq) for claim in claims}
-        return multiple(*((run, claim) for claim in claims))
+        return multiple(*((run, claim, cause) for claim in claims))
 
-    @rule(post=consumes(in_flight), cause=CAUSES)
-    def answer(self, post: tuple[str, Claim], cause: Cause) -> None:
-        run, claim = post
+    @rule(post=consumes(in_flight))
+    def answer(self, post: tuple[str, Claim, Cause]) -> None:
+        run, claim, _ = post
         self.known.discard((run, claim.seq))
-        self.record(run, claim, cause)
+        self.record(*post)
 
-    @rule(post=in_flight, cause=CAUSES)
-    def answer_whose_commit_seemed_lost(self, post: tuple[str, Claim], cause: Cause) -> None:
+    @rule(post=in_flight)
+    def answer_whose_commit_seemed_lost(self, post: tuple[str, Claim, Cause]) -> None:
         """It is recorded, and stays with the run, which records it again."""
-        self.record(*post, cause)
+        self.record(*post)
 
     def record(self, run: str, claim: Claim, cause: Cause) -> None:
         gateway_msg_id = 1000 + claim.seq if cause is Cause.ACCEPTED else None
@@ -104,7 +105,7 @@ class History(RuleBasedStateMachine):
         self.posts.add((claim.seq, claim.attempt))
 
     @rule(post=consumes(in_flight))
-    def die(self, post: tuple[str, Claim]) -> None:
+    def die(self, post: tuple[str, Claim, Cause]) -> None:
         """The claim is never heard of again."""
 
     @rule(run=RUNS)
@@ -160,7 +161,9 @@ class History(RuleBasedStateMachine):
     def check_attempts(self, attempts: Sequence[Any], tried: dict[int, int]) -> None:
         stored = [(row.message_seq, row.number) for row in attempts]
         assert len(set(stored)) == len(stored)
-        assert all(1 <= number <= tried[seq] for seq, number in stored)
+        for row in attempts:
+            # What was not sent does not count: it is kept under the number that the next attempt will take.
+            assert 1 <= row.number <= tried[row.message_seq] + (row.outcome == "not_sent")
         assert self.posts <= set(stored), "a POST was not written down"
 
 

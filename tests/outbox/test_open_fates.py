@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from tests.outbox.desk import ALICE, BOB, NOON, SETTLE, Desk
+from tests.outbox.desk import ALICE, BOB, CAROL, NOON, SETTLE, Desk
 from worker.channels import states
 from worker.domain.evidence import Ack, Connection
 from worker.domain.message_status import MessageState
@@ -293,6 +293,20 @@ def test_a_message_without_a_tick_on_a_healthy_channel_is_shown_to_a_person_only
     assert (row.state, row.attention) == (S.ACCEPTED, "no_tick")
     assert row.next_check_at is not None, "it is asked about all the same"
     assert desk.state(recent) is S.ACCEPTED
+
+
+def test_what_a_mute_channel_swallowed_waits_for_its_next_message_or_for_a_person(desk: Desk) -> None:
+    busy, idle = desk.channel("busy"), desk.channel("idle")
+    desk.accepted(busy, ALICE)
+    swallowed_one = desk.accepted(idle, BOB)
+    desk.enqueue(busy, CAROL)
+    for channel_id in (busy, idle):
+        desk.go_mute(channel_id)
+    desk.wait(1)
+
+    rows = desk.write(lambda c: open_fates.unticked_too_long(c, before=desk.now))
+
+    assert [row.seq for row in rows] == [swallowed_one], "the other channel has a message to try"
 
 
 # Late ticks

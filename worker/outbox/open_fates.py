@@ -139,10 +139,11 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
 
 
 def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[Any]:
-    """Messages on channels that are up, accepted before that time and never ticked.
+    """Messages accepted before that time and never ticked, on channels that are up, or mute with nothing to try.
 
     Rows: seq, channel_id, attempts, claimed_at.
     """
+    idle = [channel_id for channel_id in _mute_since(connection, before) if not _any_queued(connection, channel_id)]
     return connection.execute(
         select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at)
         .join(Channel, Channel.id == Message.channel_id)
@@ -150,7 +151,7 @@ def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[A
             is_open("messages"),
             Message.state == literal_column("'accepted'"),
             Message.accepted_at < before,
-            Channel.state == ChannelState.UP,
+            or_(Channel.state == ChannelState.UP, Channel.id.in_(idle)),
             # What an outage may have swallowed is judged first.
             or_(
                 Channel.suspect_before.is_(None),
@@ -159,6 +160,16 @@ def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[A
             ),
         )
     ).all()
+
+
+def _mute_since(connection: Connection, before: datetime) -> Sequence[int]:
+    query = select(Channel.id).where(Channel.state == ChannelState.MUTE, Channel.since < before)
+    return connection.execute(query).scalars().all()
+
+
+def _any_queued(connection: Connection, channel_id: int) -> bool:
+    query = select(Message.seq).where(Message.channel_id == channel_id, Message.state == literal_column("'queued'"))
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def last_id_before(connection: Connection, channel_id: int, attempt_id: int, began_at: datetime) -> int | None:
