@@ -39,6 +39,7 @@ task_ignore_result = True
 task_acks_late = False
 worker_prefetch_multiplier = 1
 worker_pool = "threads"
+worker_consumer = "worker.consumer:LastingConsumer"
 # Runs that await the answers of a gateway that hangs keep a thread each, for half a minute at the most: a new one
 # every five seconds. The rest is for everything else.
 worker_concurrency = 16

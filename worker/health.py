@@ -1,7 +1,8 @@
 """Channel health: asks WaSender whether each channel is connected, and moves its state by the answer."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ from sqlalchemy import Row
 
 from worker.channels import checks, registry, states
 from worker.database import snapshot, transaction
-from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.channel_state import ChannelState, remedy, state_after_report
 from worker.domain.errors import NotConfigured
 from worker.domain.evidence import Connection, ConnectionReport
 from worker.outbox.events import Source
@@ -41,8 +42,13 @@ def check_channels(parts: Parts) -> bool:
                 due = checks.take_due_checks(connection, now=now, again_at=again, most=BATCH)
             if not due:
                 return came_up
+            known = []
             for row, report in zip(due, askers.map(lambda row: _ask(parts, row), due), strict=True):
-                came_up |= _apply(parts, row, report)
+                if _is_news(row, report, now):
+                    came_up |= _apply(parts, row, report)
+                elif report.connection is not Connection.UNVERIFIED:
+                    known.append((row, report))
+            came_up |= _confirm(parts, known)
             if len(due) < BATCH:
                 return came_up
     return came_up
@@ -55,6 +61,20 @@ def check_now(parts: Parts, channel_id: int) -> bool:
     if row is None:
         return False
     return _apply(parts, row, _ask(parts, row))
+
+
+def _is_news(row: Row[Any], report: ConnectionReport, now: datetime) -> bool:
+    return state_after_report(row.state, row.reason, row.since, report, now) is not None
+
+
+def _confirm(parts: Parts, known: Sequence[tuple[Row[Any], ConnectionReport]]) -> bool:
+    """Note that these answers brought no news; one whose channel has changed since it was asked is news after all."""
+    if not known:
+        return False
+    with transaction(parts.engine) as connection:
+        noted = checks.confirm(connection, [row for row, _ in known], now=parts.clock())
+    came_up = [_apply(parts, row, report) for row, report in known if row.id not in noted]
+    return any(came_up)
 
 
 def _apply(parts: Parts, row: Row[Any], report: ConnectionReport) -> bool:

@@ -38,7 +38,9 @@ class Spacing:
     longest_s: float
 
 
-def measure(servers: Servers, *, channels: int, seconds: float, threads: int | None) -> list[Figure]:
+def measure(
+    servers: Servers, *, channels: int, seconds: float, threads: int | None, warm_up_s: float = 10.0
+) -> list[Figure]:
     """All channels have more to send than there is time for; ticks are learnt by asking alone."""
     with empty_stage(servers) as stage:
         ids = stage.open_channels(channels, PACE, state=ChannelState.UP, limit=str(PACE), limit_mode="spacing")
@@ -51,6 +53,7 @@ def measure(servers: Servers, *, channels: int, seconds: float, threads: int | N
         settings = {"TRUETICK_SENDER_THREADS": str(threads)} if threads else {}
         with stage.processes("worker", "beat", TRUETICK_LOG_LEVEL="INFO", **settings) as pids:
             wait_until(lambda: _begun(stage) >= channels, within_s=START_WITHIN_S, what="all channels' beginning")
+            stage.pass_time("warming up", warm_up_s)
             servers_pids = {"broker": stage.broker.pid, "PostgreSQL": postmaster(stage.engine)}
             meter = Meter({**pids, **servers_pids, "sandbox": stage.sandbox_pid})
             began = float(stage.sandbox.state()["now"])

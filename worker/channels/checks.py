@@ -1,6 +1,6 @@
 """Which channels are due for the question "are you connected?"."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,11 +9,19 @@ from sqlalchemy import Connection, select, update
 from worker.domain.channel_state import ChannelState
 from worker.models import Channel
 
+_ASKED = (
+    *(Channel.id, Channel.name, Channel.api_key_encrypted),
+    *(Channel.state, Channel.reason, Channel.since),
+)
+
 
 def take_due_checks(connection: Connection, *, now: datetime, again_at: datetime, most: int) -> Sequence[Any]:
-    """Channels to ask about (id, name, api_key_encrypted); nobody else gets them before `again_at`."""
+    """Channels to ask about; nobody else gets them before `again_at`.
+
+    Rows: id, name, api_key_encrypted, state, reason, since.
+    """
     rows = connection.execute(
-        select(Channel.id, Channel.name, Channel.api_key_encrypted)
+        select(*_ASKED)
         .where(Channel.check_due_at <= now, Channel.state != ChannelState.PAUSED)
         .order_by(Channel.check_due_at)
         .limit(most)
@@ -29,7 +37,23 @@ def take_due_checks(connection: Connection, *, now: datetime, again_at: datetime
 def one(connection: Connection, channel_id: int) -> Any:
     """The same columns of one channel; None for a paused one, which nobody asks about."""
     return connection.execute(
-        select(Channel.id, Channel.name, Channel.api_key_encrypted).where(
-            Channel.id == channel_id, Channel.state != ChannelState.PAUSED
-        )
+        select(*_ASKED).where(Channel.id == channel_id, Channel.state != ChannelState.PAUSED)
     ).one_or_none()
+
+
+def confirm(connection: Connection, rows: Collection[Any], *, now: datetime) -> set[int]:
+    """WaSender said of these channels (rows of `take_due_checks`) what is known already. Returns those noted so.
+
+    All together, for most answers bring no news. One that somebody has changed meanwhile, or is about to change, is
+    left out.
+    """
+    kept = connection.execute(
+        select(Channel.id, Channel.state, Channel.reason)
+        .where(Channel.id.in_([row.id for row in rows]))
+        .with_for_update(skip_locked=True, key_share=True)
+    ).all()
+    asked = {row.id: (row.state, row.reason) for row in rows}
+    same = {row.id for row in kept if (row.state, row.reason) == asked[row.id]}
+    if same:
+        connection.execute(update(Channel).where(Channel.id.in_(same)).values(checked_at=now))
+    return same
