@@ -13,6 +13,7 @@ from wasender_sandbox.control import Sandbox
 from worker import health
 from worker.database import open_engine, transaction
 from worker.domain.channel_state import ChannelState
+from worker.domain.pace import Pace, Pacing
 from worker.models import Attempt, Channel, Event
 from worker.outbox.expiry import expire_due
 from worker.parts import Parts
@@ -151,7 +152,7 @@ def test_a_throttled_channel_says_until_when_and_counts_the_queue_from_there(on:
     assert told["whose_turn"] == "wasender"
     assert f"asked to wait; sending goes on at {slot:%H:%M:%S} UTC" in told["because"][0]
     assert f"counted from {slot:%H:%M:%S} UTC" in told["because"][1]
-    assert told["expected_at"] == (slot + timedelta(seconds=5.05)).isoformat().replace("+00:00", "Z")
+    assert told["expected_at"] == (slot + Pacing(pace=Pace.parse("1/5")).interval).isoformat().replace("+00:00", "Z")
 
 
 def test_of_a_long_story_why_shows_the_beginning_and_the_end(on: Truetick, sqlite_url: str) -> None:

@@ -183,7 +183,7 @@ def play(desk: Desk, *, histories: int, steps: int) -> set[tuple[str | None, str
 
 
 def test_any_history_on_sqlite(sqlite_desk: Desk) -> None:
-    seen = play(sqlite_desk, histories=12, steps=40)
+    seen = play(sqlite_desk, histories=24, steps=40)
     moves = {("sending", after) for after in ("accepted", "queued", "failed", "in_doubt")} | {("queued", "expired")}
     assert moves <= seen, "the histories were too tame to prove anything"
 
