@@ -27,11 +27,11 @@ demo: $(VENV)/.installed ## Play the story: an outage, a queue that waits, ticks
 up: $(VENV)/.installed ## Run the whole stack on this machine until Ctrl-C
 	@$(RUN) worker.cli.app up $(ARGS)
 
-# Tests that measure time or load a whole stack have the machine to themselves, after all others.
+# Tests that measure time need little of the machine, but at once: they run after all others.
 test: $(VENV)/.installed-dev ## Run all tests and show the coverage (ARGS="-k window" runs some of them)
 ifeq ($(strip $(ARGS)),)
-	@$(RUN) pytest $(COVERAGE) --cov-report= --numprocesses auto --maxprocesses 4 -m "not alone"
-	@$(RUN) pytest $(COVERAGE) --cov-append --cov-report=term:skip-covered -m alone
+	@$(RUN) pytest $(COVERAGE) --cov-report= --numprocesses auto --maxprocesses 4 -m "not timed"
+	@$(RUN) pytest $(COVERAGE) --cov-append --cov-report=term:skip-covered --numprocesses 2 -m timed
 else
 	@$(RUN) pytest $(ARGS)
 endif

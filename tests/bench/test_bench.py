@@ -14,8 +14,6 @@ from tests.bench.stage import Servers
 from tests.real_servers import Postgres, Valkey
 from wasender_sandbox.process import SandboxProcess
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def servers(postgres: Postgres, broker: Valkey, _sandbox_process: SandboxProcess) -> Servers:

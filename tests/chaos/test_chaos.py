@@ -7,8 +7,6 @@ import pytest
 from tests.chaos.place import SETUPS, Setup
 from tests.chaos.run import Size, run
 
-pytestmark = pytest.mark.alone
-
 SHORT = {
     "TRUETICK_ACK_TIMEOUT_S": "3",
     "TRUETICK_SETTLE_S": "1",

@@ -17,7 +17,7 @@ from worker.gateway import wire
 from worker.outbox.claims import claim_next
 from worker.parts import Parts
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.timed
 
 #: Several hand-overs between workers become part of the test.
 SHORT_RUNS = {"TRUETICK_DRAIN_RUN_S": 2}

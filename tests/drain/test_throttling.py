@@ -17,7 +17,7 @@ from worker.outbox import reading
 from worker.outbox.reading import Filters
 from worker.parts import Parts
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.timed
 
 
 def refused(sandbox: Sandbox) -> int:

@@ -23,8 +23,6 @@ from worker.models import Channel, Event, Message
 from worker.settings import read_settings
 from worker.vault import Vault
 
-pytestmark = pytest.mark.alone
-
 MESSAGES = 500
 RECIPIENTS = 60
 KILLS = 3
