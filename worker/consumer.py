@@ -10,10 +10,10 @@ log = structlog.get_logger(__name__)
 class LastingConsumer(Consumer):
     """A worker that loses its broker connects anew, instead of ending.
 
-    A task that is not acknowledged yet belongs to the connection that is gone. Celery 5.7 takes that connection apart,
-    and then kombu's Redis channel fails with an AttributeError nobody expects: when it wants to put the task back, and
-    when the task is acknowledged later. Neither is possible any more, and neither is needed: the broker hands the
-    task out again after the visibility timeout.
+    A task that is not acknowledged yet belongs to the connection that is gone. Celery 5.7 takes that connection
+    apart, and then kombu's Redis channel fails with an AttributeError nobody expects: when it wants to put the task
+    back, and when the task is acknowledged later. Neither is possible any more, and neither is needed: the broker
+    hands the task out again after the visibility timeout.
     """
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
