@@ -128,8 +128,9 @@ def test_an_attempt_without_a_clear_answer_is_doubt_and_is_never_repeated(
 def test_after_trouble_a_question_goes_before_the_next_message(crm: Crm, parts: Parts, sandbox: Sandbox) -> None:
     sandbox.fault("error", text="unlucky", count=1)
     sandbox.fault("error", endpoint="status", count=1)
-    crm.enqueue(["unlucky", "next"])
-
+    crm.enqueue(["unlucky"])
+    drain(parts)
+    crm.enqueue(["next"], to=lambda _: number(1))
     drain(parts)
 
     assert len(sandbox.requests()) == 2, "a message was risked before WaSender had answered a question"
