@@ -213,3 +213,22 @@ def test_every_command_explains_itself_with_an_example(truetick: Truetick, comma
 
     assert said.code == 0
     assert f"Example: truetick {command}" in " ".join(said.out.split())
+
+
+def test_a_waiting_message_is_withdrawn_and_what_cannot_be_decided_is_refused_in_a_sentence(on: Truetick) -> None:
+    sent = on("send", "7033009600", "Hello", "--json").json
+
+    too_soon = on("resend", sent["id"])
+    withdrawn = on("cancel", sent["id"])
+    again = on("resend", sent["id"])
+    unknown = on("cancel", str(uuid4()))
+
+    assert too_soon.code == 1
+    assert "It goes out by itself" in too_soon.err
+    assert withdrawn.code == 0
+    assert "is withdrawn" in withdrawn.out
+    assert on("messages", "--json").json["messages"][0]["status"] == "cancelled"
+    assert again.code == 1
+    assert "Send a new one instead" in again.err
+    assert unknown.code == 1
+    assert "There is no message" in unknown.err
