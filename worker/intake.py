@@ -1,7 +1,7 @@
 """Takes what a CRM enqueues as a Celery task into the outbox: once, and however long the database is away."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -16,7 +16,7 @@ from worker.domain.channel_state import DEFAULT_CHANNEL
 from worker.domain.errors import Conflict, InvalidRequest, NotFound, TruetickError
 from worker.domain.message_request import SendRequest, parse_request
 from worker.domain.retry import backoff_s
-from worker.outbox.enqueue import Defaults, Enqueued, enqueue, enqueue_unreadable
+from worker.outbox.enqueue import Defaults, Enqueued, Order, enqueue_all, enqueue_unreadable
 from worker.outbox.events import Source
 from worker.parts import Parts
 from worker.readiness import trouble_of
@@ -79,15 +79,62 @@ def needs_wake(parts: Parts, enqueued: Enqueued) -> bool:
 
 
 def send_request(
-    parts: Parts, connection: Connection, request: SendRequest, *, now: datetime, **options: Any
+    parts: Parts, connection: Connection, request: SendRequest, *, message_id: UUID, **options: Any
 ) -> Enqueued:
-    """Store one validated request on the channel it names. Raises NotFound for a channel that does not exist."""
-    if request.channel == DEFAULT_CHANNEL:
-        channel_id = registry.ensure_default(connection, parts.settings.pace, now, daily_cap=parts.settings.daily_cap)
-    else:
-        channel_id = registry.channel_id(connection, request.channel)
+    """Store one validated request on the channel it names. Raises what `send_requests` returns."""
+    [became] = send_requests(parts, connection, [(request, message_id)], **options)
+    if isinstance(became, TruetickError):
+        raise became
+    return became
+
+
+def send_requests(
+    parts: Parts,
+    connection: Connection,
+    requests: Sequence[tuple[SendRequest, UUID]],
+    *,
+    now: datetime,
+    source: Source,
+    keep_refused: bool = False,
+) -> list[Enqueued | TruetickError]:
+    """Store validated requests on the channels they name; one answer each, in order.
+
+    Each comes with the id that holds where it names none. NotFound for a channel that does not exist; the rest as
+    `enqueue_all`.
+    """
+    channels = _channels(parts, connection, {request.channel for request, _ in requests}, now)
+    orders = {}
+    answers: list[Enqueued | TruetickError | None] = [None] * len(requests)
+    for place, (request, message_id) in enumerate(requests):
+        channel = channels[request.channel]
+        if isinstance(channel, TruetickError):
+            answers[place] = channel
+        else:
+            orders[place] = Order(request=request, channel_id=channel, message_id=message_id)
     defaults = Defaults(region=parts.settings.default_region, on_doubt=parts.settings.on_doubt)
-    return enqueue(connection, request, channel_id=channel_id, defaults=defaults, now=now, **options)
+    became = enqueue_all(
+        connection, list(orders.values()), defaults=defaults, now=now, source=source, keep_refused=keep_refused
+    )
+    for place, answer in zip(orders, became, strict=True):
+        answers[place] = answer
+    return [answer for answer in answers if answer is not None]
+
+
+def _channels(
+    parts: Parts, connection: Connection, names: Collection[str], now: datetime
+) -> dict[str, int | TruetickError]:
+    """The ids of channels by name, or what is wrong with the name."""
+    found: dict[str, int | TruetickError] = {}
+    for name in names:
+        try:
+            if name == DEFAULT_CHANNEL:
+                cap = parts.settings.daily_cap
+                found[name] = registry.ensure_default(connection, parts.settings.pace, now, daily_cap=cap)
+            else:
+                found[name] = registry.channel_id(connection, name)
+        except NotFound as error:
+            found[name] = error
+    return found
 
 
 def _store(connection: Connection, parts: Parts, given: Mapping[str, Any], task_id: str, now: datetime) -> Enqueued:

@@ -1,5 +1,4 @@
-"""The tables: channels, messages, attempts, events, outages, webhook facts. Columns and indexes only; outbox and
-channels hold the SQL."""
+"""The tables: columns and indexes only. The SQL stands in the packages that own them."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -131,6 +131,18 @@ class Channel(Base):
     ticks_by_asking: Mapped[int] = mapped_column(Integer, default=0)
     last_webhook_at: Mapped[datetime | None]
 
+    #: Channels of one pool may stand in for each other; NULL: it stands alone.
+    pool: Mapped[str | None] = mapped_column(String(64))
+    #: Messages to people whom it has never written to: allowed in one day (UTC; NULL: any number), and those of the
+    #: day they were counted on.
+    first_contact_cap: Mapped[int | None] = mapped_column(Integer)
+    first_contacts_on: Mapped[date | None]
+    first_contacts_that_day: Mapped[int] = mapped_column(Integer, default=0)
+    #: Questions whether a number is on WhatsApp: none before this, and those of the day they were counted on.
+    number_check_slot_at: Mapped[datetime | None]
+    number_checks_on: Mapped[date | None]
+    number_checks_that_day: Mapped[int] = mapped_column(Integer, default=0)
+
     #: The drain run that may send on this channel, until when, and on which machine it runs.
     lease_token: Mapped[str | None] = mapped_column(String(32))
     lease_expires_at: Mapped[datetime | None]
@@ -160,6 +172,17 @@ class Message(Base):
     due_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     on_doubt: Mapped[str] = mapped_column(String(8))
+
+    #: The zone whose quiet hours it heeds; NULL: it heeds none.
+    quiet_zone: Mapped[str | None] = mapped_column(String(64))
+    #: The first message of this channel to this recipient: it counts for the day's budget of such.
+    first_contact: Mapped[bool] = mapped_column(default=False)
+    #: Ask WhatsApp whether the number exists before it is sent.
+    check_number: Mapped[bool] = mapped_column(default=False)
+    #: Another channel of its pool may send it while its own cannot.
+    failover: Mapped[bool] = mapped_column(default=False)
+    #: Why `due_at` was moved on: quiet_hours or first_contacts; NULL: it was not.
+    held_by: Mapped[str | None] = mapped_column(String(16))
 
     crm_ref: Mapped[str | None] = mapped_column(String(200))
     meta: Mapped[dict[str, Any] | None] = mapped_column("metadata")
@@ -290,8 +313,26 @@ class Event(Base):
     reason: Mapped[str] = mapped_column(String(64))
     #: What proves it: the gateway's ids and codes. No texts, no numbers, no credentials.
     evidence: Mapped[dict[str, Any] | None]
+    #: What the CRM sees of the message from then on; NULL where that did not change.
+    status: Mapped[str | None] = mapped_column(String(16))
+    #: Its place in the change feed, given after its commit, so that no place appears behind one that was read.
+    feed_no: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
+        # Changes that have no place in the feed yet.
+        Index(
+            "ix_events_unnumbered",
+            "id",
+            postgresql_where=text("status IS NOT NULL AND feed_no IS NULL"),
+            sqlite_where=text("status IS NOT NULL AND feed_no IS NULL"),
+        ),
+        Index(
+            "uq_events_feed_no",
+            "feed_no",
+            unique=True,
+            postgresql_where=text("feed_no IS NOT NULL"),
+            sqlite_where=text("feed_no IS NOT NULL"),
+        ),
         Index(
             "ix_events_of_channel",
             "channel_id",
@@ -376,3 +417,151 @@ class WebhookFact(Base):
     #: When it is looked at next, and how often it was.
     next_try_at: Mapped[datetime] = mapped_column(index=True)
     tries: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class Feed(Base):
+    """The end of the change feed, in one row: whoever numbers changes holds it."""
+
+    __tablename__ = "feed"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    last_no: Mapped[int] = mapped_column(BigInteger)
+
+
+class Endpoint(Base):
+    """Where a CRM is told of status changes: an http(s) address, or a Celery task of its own."""
+
+    __tablename__ = "endpoints"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    #: `https://…`, or `celery:TASK@QUEUE`. NULL: the address stands in the environment (the default endpoint).
+    address: Mapped[str | None] = mapped_column(String(2048))
+    #: Fernet token of the signing secret. NULL: it stands in the environment, or there is none.
+    secret_encrypted: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    #: Changes up to this place in the feed have become callbacks.
+    after_no: Mapped[int] = mapped_column(BigInteger)
+    #: Troubled deliveries in a row, and when the next one may be tried.
+    failures: Mapped[int] = mapped_column(Integer, default=0)
+    next_try_at: Mapped[datetime]
+    last_success_at: Mapped[datetime | None]
+    #: What went wrong last; NULL while all is well.
+    problem: Mapped[str | None] = mapped_column(String(300))
+    #: The run that may deliver to it, and until when.
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    lease_expires_at: Mapped[datetime | None]
+
+
+class Callback(Base):
+    """One status change to be told to one endpoint."""
+
+    __tablename__ = "callbacks"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    endpoint_id: Mapped[int] = mapped_column(ForeignKey("endpoints.id"))
+    message_seq: Mapped[int] = mapped_column(ForeignKey("messages.seq"))
+    #: The change's place in the feed.
+    feed_no: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(String(16))
+    #: When the change happened.
+    at: Mapped[datetime]
+    #: waiting, delivered or parked.
+    state: Mapped[str] = mapped_column(String(16))
+    due_at: Mapped[datetime]
+    #: Parked when it could not be delivered until then.
+    give_up_at: Mapped[datetime]
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    problem: Mapped[str | None] = mapped_column(String(300))
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("endpoint_id", "feed_no"),
+        # The oldest undelivered one of a message goes first, and what waits behind it waits.
+        Index(
+            "ix_callbacks_open",
+            "endpoint_id",
+            "message_seq",
+            "feed_no",
+            postgresql_where=text("state <> 'delivered'"),
+            sqlite_where=text("state <> 'delivered'"),
+        ),
+        Index(
+            "ix_callbacks_due",
+            "endpoint_id",
+            "due_at",
+            postgresql_where=text("state = 'waiting'"),
+            sqlite_where=text("state = 'waiting'"),
+        ),
+        Index(
+            "ix_callbacks_delivered",
+            "delivered_at",
+            postgresql_where=text("state = 'delivered'"),
+            sqlite_where=text("state = 'delivered'"),
+        ),
+    )
+
+
+class AccessToken(Base):
+    """A key of the HTTP API that a person made: its digest and what it opens. The key itself is shown once."""
+
+    __tablename__ = "access_tokens"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    #: SHA-256 of the key, in hex. The key is random, so nothing slower is needed.
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    #: The key's first characters, for people to tell keys apart.
+    hint: Mapped[str] = mapped_column(String(16))
+    #: Of send, read, operate: what it opens, separated by spaces.
+    scopes: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    #: After a rotation the former key opens until then.
+    former_digest: Mapped[str | None] = mapped_column(String(64), unique=True)
+    former_until: Mapped[datetime | None]
+
+
+class Media(Base):
+    """A file that a CRM handed over, to be uploaded to WaSender when a message with it is sent."""
+
+    __tablename__ = "media"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    mime_type: Mapped[str] = mapped_column(String(100))
+    size: Mapped[int] = mapped_column(Integer)
+    content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    created_at: Mapped[datetime]
+    #: Where WaSender has it, and until when.
+    public_url: Mapped[str | None] = mapped_column(String(2048))
+    public_until: Mapped[datetime | None]
+
+
+class KnownNumber(Base):
+    """What WhatsApp answered when it was asked whether a number exists."""
+
+    __tablename__ = "known_numbers"
+
+    recipient: Mapped[str] = mapped_column(String(128), primary_key=True)
+    on_whatsapp: Mapped[bool]
+    checked_at: Mapped[datetime]
+
+
+class Suppression(Base):
+    """Somebody who does not want messages. Kept after it is lifted, as the proof of what was asked for."""
+
+    __tablename__ = "suppressions"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    #: E.164, or the LID where WhatsApp tells no number.
+    recipient: Mapped[str] = mapped_column(String(128), unique=True)
+    since: Mapped[datetime]
+    #: webhook, api or operator.
+    source: Mapped[str] = mapped_column(String(16))
+    #: The word that was written, if it was one of those configured.
+    word: Mapped[str | None] = mapped_column(String(40))
+    channel_id: Mapped[int | None] = mapped_column(ForeignKey("channels.id"))
+    lifted_at: Mapped[datetime | None]

@@ -15,10 +15,15 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.domain.errors import NotConfigured
+from worker.domain.opt_out import START_WORDS, STOP_WORDS
 from worker.domain.pace import Pace
+from worker.domain.quiet_hours import QuietHours
 
 #: A unix socket's path may hold 108 bytes with its closing NUL on Linux, 104 on macOS.
 LONGEST_SOCKET_PATH = 100
+
+#: What a pool may be called, as a channel may.
+NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -66,6 +71,25 @@ class Settings(BaseSettings):
     settle_s: Seconds = Field(60.0, validation_alias="TRUETICK_SETTLE_S")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), validation_alias="TRUETICK_ALERT_URLS")
 
+    callback_url: SecretStr | None = Field(None, validation_alias="TRUETICK_CALLBACK_URL")
+    callback_secret: SecretStr | None = Field(None, validation_alias="TRUETICK_CALLBACK_SECRET")
+
+    default_pool: Annotated[str, Field(pattern=NAME)] | None = Field(None, validation_alias="TRUETICK_DEFAULT_POOL")
+    failover_after_s: Seconds = Field(120.0, validation_alias="TRUETICK_FAILOVER_AFTER_S")
+    quiet_hours_text: str | None = Field(None, validation_alias="TRUETICK_QUIET_HOURS")
+    quiet_hours_for: Literal["bulk", "all"] = Field("bulk", validation_alias="TRUETICK_QUIET_HOURS_FOR")
+    first_contacts_per_day: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        None, validation_alias="TRUETICK_FIRST_CONTACTS_PER_DAY"
+    )
+    jitter_s: Annotated[float, Field(ge=0, le=3600)] = Field(0.0, validation_alias="TRUETICK_JITTER_S")
+    stop_words: Annotated[tuple[str, ...], NoDecode] = Field(STOP_WORDS, validation_alias="TRUETICK_STOP_WORDS")
+    start_words: Annotated[tuple[str, ...], NoDecode] = Field(START_WORDS, validation_alias="TRUETICK_START_WORDS")
+    stop_reply: str | None = Field(None, max_length=1000, validation_alias="TRUETICK_STOP_REPLY")
+    start_reply: str | None = Field(None, max_length=1000, validation_alias="TRUETICK_START_REPLY")
+    requests_per_minute: Annotated[int, Field(ge=1, le=10**6)] = Field(
+        1200, validation_alias="TRUETICK_REQUESTS_PER_MINUTE"
+    )
+
     check_interval_s: Seconds = Field(30.0, validation_alias="TRUETICK_CHECK_INTERVAL_S")
     reconcile_interval_s: Seconds = Field(5.0, validation_alias="TRUETICK_RECONCILE_INTERVAL_S")
     sweep_interval_s: Seconds = Field(2.0, validation_alias="TRUETICK_SWEEP_INTERVAL_S")
@@ -76,7 +100,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="TRUETICK_LOG_LEVEL")
     log_format: Literal["console", "json"] = Field("console", validation_alias="TRUETICK_LOG_FORMAT")
 
-    @field_validator("api_keys", "alert_urls", mode="before")
+    @field_validator("api_keys", "alert_urls", "stop_words", "start_words", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -97,6 +121,14 @@ class Settings(BaseSettings):
             raise ValueError("write MESSAGES/SECONDS, such as 1/5 or 256/60") from None
         return value
 
+    @field_validator("quiet_hours_text")
+    @classmethod
+    def _quiet_hours_understood(cls, value: str | None) -> str | None:
+        try:
+            return value and str(QuietHours.parse(value))
+        except NotConfigured:
+            raise ValueError("write HH:MM-HH:MM, such as 21:00-09:00") from None
+
     @field_validator("database_url_given")
     @classmethod
     def _database_known(cls, value: SecretStr | None) -> SecretStr | None:
@@ -108,6 +140,11 @@ class Settings(BaseSettings):
     def pace(self) -> Pace:
         """The default channel's pace."""
         return Pace.parse(self.pace_text)
+
+    @property
+    def quiet_hours(self) -> QuietHours | None:
+        """When nobody wants to be written to, by each recipient's own clock."""
+        return QuietHours.parse(self.quiet_hours_text) if self.quiet_hours_text else None
 
     @property
     def one_machine_database(self) -> bool:

@@ -39,6 +39,19 @@ GIVEN = {
     "TRUETICK_ACK_TIMEOUT_S": "11",
     "TRUETICK_SETTLE_S": "12",
     "TRUETICK_ALERT_URLS": f"json://user:{PRECIOUS}@example.com, ,ntfys://other",
+    "TRUETICK_CALLBACK_URL": f"https://example.com/{PRECIOUS}",
+    "TRUETICK_CALLBACK_SECRET": PRECIOUS,
+    "TRUETICK_DEFAULT_POOL": "sales",
+    "TRUETICK_FAILOVER_AFTER_S": "13",
+    "TRUETICK_QUIET_HOURS": " 9:30 - 21:00",
+    "TRUETICK_QUIET_HOURS_FOR": "all",
+    "TRUETICK_FIRST_CONTACTS_PER_DAY": "14",
+    "TRUETICK_JITTER_S": "0.5",
+    "TRUETICK_STOP_WORDS": "halt, , no more",
+    "TRUETICK_START_WORDS": "go on",
+    "TRUETICK_STOP_REPLY": "Gone.",
+    "TRUETICK_START_REPLY": "Back.",
+    "TRUETICK_REQUESTS_PER_MINUTE": "15",
     "TRUETICK_CHECK_INTERVAL_S": "3",
     "TRUETICK_RECONCILE_INTERVAL_S": "4",
     "TRUETICK_SWEEP_INTERVAL_S": "6",
@@ -59,6 +72,13 @@ BAD = {
     "TRUETICK_MAX_UNACKED": ["0", "1001", "2.5"],
     "TRUETICK_ACK_TIMEOUT_S": ["0", "nan", "86401"],
     "TRUETICK_SETTLE_S": ["0", "-1", "soon"],
+    "TRUETICK_DEFAULT_POOL": ["Sales!", "a b"],
+    "TRUETICK_FAILOVER_AFTER_S": ["0", "never"],
+    "TRUETICK_QUIET_HOURS": ["night", "21:00", "24:00-09:00", "9-21", "21:00-21:00"],
+    "TRUETICK_QUIET_HOURS_FOR": ["some"],
+    "TRUETICK_FIRST_CONTACTS_PER_DAY": ["0", "-1"],
+    "TRUETICK_JITTER_S": ["-1", "nan", "3601"],
+    "TRUETICK_REQUESTS_PER_MINUTE": ["0", "many"],
     "TRUETICK_CHECK_INTERVAL_S": ["0", "-1", "nan", "inf", "soon", "86401"],
     "TRUETICK_LEASE_S": ["0.5", "601", "nan"],
     "TRUETICK_DRAIN_RUN_S": ["0", "61"],
@@ -91,6 +111,7 @@ def test_every_variable_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         f"json://user:{PRECIOUS}@example.com",
         "ntfys://other",
     ]
+    assert (read.stop_words, str(read.quiet_hours)) == (("halt", "no more"), "09:30-21:00")
     assert (read.gateway_url, read.default_region, read.pace) == ("http://127.0.0.1:8900/api", "AE", Pace(256, 60))
     assert (read.one_machine_database, read.one_machine_broker) == (False, False)
 

@@ -150,6 +150,19 @@ class SendRequest(_Part):
     crm_ref: Label | None = None
     metadata: dict[str, Any] | None = None
 
+    #: Any channel of this pool may send it, the one that the recipient knows first; instead of `channel`.
+    pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] | None = None
+    #: Another channel of the pool may send it while its own cannot.
+    failover: bool | None = None
+    #: The quiet hours of the recipient's time zone: heed or ignore them, whatever the settings say.
+    quiet_hours: bool | None = None
+    #: Ask WhatsApp whether the number exists before it is sent.
+    check_number: bool | None = None
+    #: The message (its id) to the same recipient that this one quotes.
+    reply_to: UUID | None = None
+    #: What stands for `{{name}}` in the text.
+    values: dict[str, str | int | float] | None = None
+
     @model_validator(mode="after")
     def _one_content(self) -> Self:
         given = [name for name in CONTENT_FIELDS if getattr(self, name) is not None]

@@ -1,12 +1,12 @@
-"""Takes a request to send into the outbox: once, however often it is asked."""
+"""Takes requests to send into the outbox: each once, however often it is asked; many at a time where many come."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, bindparam, select
 
 from worker.database import insert_unless_there
 from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, TruetickError
@@ -18,6 +18,10 @@ from worker.outbox.events import Source, event, record
 
 PRIORITY_RANK = {"transactional": 0, "bulk": 1}
 
+_FOUND = (Message.id, Message.channel_id, Message.fingerprint, Message.state, Message.idempotency_key)
+_BY_ID = select(*_FOUND).where(Message.id.in_(bindparam("ids", expanding=True)))
+_BY_KEY = select(*_FOUND).where(Message.idempotency_key.in_(bindparam("keys", expanding=True)))
+
 
 @dataclass(frozen=True)
 class Enqueued:
@@ -27,6 +31,15 @@ class Enqueued:
     channel_id: int
     created: bool
     state: MessageState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One request, on its way to one channel. `message_id` holds where the request names none."""
+
+    request: SendRequest
+    channel_id: int
+    message_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,43 +61,53 @@ def enqueue(
     source: Source,
     keep_refused: bool = False,
 ) -> Enqueued:
-    """Store a request as a queued message, or find the one it was stored as.
+    """Store one request as a queued message, or find the one it was stored as. Raises what `enqueue_all` returns."""
+    order = Order(request=request, channel_id=channel_id, message_id=message_id)
+    [became] = enqueue_all(connection, [order], defaults=defaults, now=now, source=source, keep_refused=keep_refused)
+    if isinstance(became, TruetickError):
+        raise became
+    return became
 
-    `message_id` holds where the request names none. A recipient that nobody could reach raises InvalidNumber, or,
-    with `keep_refused` (for senders who would never see the error), is stored as a failed message. So does an
-    `expires_at` in the past raise InvalidRequest, or is stored, and expires. Raises Conflict for an id or idempotency
-    key that was used for something else.
+
+def enqueue_all(
+    connection: Connection,
+    orders: Sequence[Order],
+    *,
+    defaults: Defaults,
+    now: datetime,
+    source: Source,
+    keep_refused: bool = False,
+) -> list[Enqueued | TruetickError]:
+    """Store requests as queued messages, or find the ones they were stored as; one answer each, in order.
+
+    A recipient that nobody could reach is answered with InvalidNumber, or, with `keep_refused` (for senders who would
+    never see the error), is stored as a failed message. So is an `expires_at` in the past answered with
+    InvalidRequest, or stored, and expires. Conflict: an id or idempotency key that was used for something else.
     """
-    row: dict[str, Any] = {
-        "id": request.message_id or message_id,
-        "channel_id": channel_id,
-        "state": MessageState.QUEUED,
-        "priority": PRIORITY_RANK[request.priority],
-        "to": _kept(request.to),
-        "kind": request.kind,
-        "content": request.content,
-        "due_at": request.earliest(now),
-        "expires_at": request.expires_at,
-        "on_doubt": request.on_doubt or defaults.on_doubt,
-        "crm_ref": request.crm_ref,
-        "meta": request.metadata,
-        "idempotency_key": request.idempotency_key,
-        "created_at": now,
-    }
-    recipient = None
-    try:
-        recipient = normalise_recipient(request.to, request.region or defaults.region).address
-    except InvalidNumber as error:
-        if not keep_refused:
-            raise
-        row |= _failed(error)
-    row |= {"recipient": recipient, "fingerprint": request.fingerprint(recipient)}
-    found = _find(connection, row)
-    if found is not None:
-        return found
-    if not keep_refused and request.expires_at is not None and request.expires_at <= now:
-        raise InvalidRequest("expires_at has passed already, so the message could never be sent.", code="expired")
-    return _insert(connection, row, source)
+    known = _Known()
+    answers: list[Enqueued | TruetickError | None] = [None] * len(orders)
+    rows: dict[int, dict[str, Any]] = {}
+    for place, order in enumerate(orders):
+        try:
+            rows[place] = _row(order, defaults, now, keep_refused=keep_refused)
+        except InvalidNumber as error:
+            answers[place] = error
+    known.look_up(connection, rows.values())
+    new = []
+    for place, row in rows.items():
+        try:
+            answers[place] = known.find(row)
+        except Conflict as conflict:
+            answers[place] = conflict
+        if answers[place] is None and not keep_refused and row["expires_at"] and row["expires_at"] <= now:
+            answers[place] = InvalidRequest(
+                "expires_at has passed already, so the message could never be sent.", code="expired"
+            )
+        if answers[place] is None:
+            answers[place] = known.add(row)
+            new.append(row)
+    late = _insert(connection, new, source)
+    return [late.get(one.message_id, one) if isinstance(one, Enqueued) else one for one in answers if one is not None]
 
 
 def enqueue_unreadable(
@@ -97,7 +120,10 @@ def enqueue_unreadable(
     now: datetime,
     source: Source,
 ) -> Enqueued:
-    """Store a request that cannot be used as a failed message, so that its sender can find out why."""
+    """Store a request that cannot be used as a failed message, so that its sender can find out why.
+
+    Raises Conflict for an id that was used for something else.
+    """
     row = {
         "id": message_id,
         "channel_id": channel_id,
@@ -110,52 +136,143 @@ def enqueue_unreadable(
         "crm_ref": _kept(given["crm_ref"]) if given.get("crm_ref") else None,
         "fingerprint": "",
         "created_at": now,
+        "attempts": 0,
+        "checks": 0,
     }
     row |= _failed(error)
-    return _find(connection, row) or _insert(connection, row, source)
+    known = _Known()
+    known.look_up(connection, [row])
+    became = known.find(row)
+    if became is None:
+        became = known.add(row)
+        late = _insert(connection, [row], source).get(message_id, became)
+        if isinstance(late, TruetickError):
+            raise late
+        became = late
+    return became
+
+
+def _row(order: Order, defaults: Defaults, now: datetime, *, keep_refused: bool) -> dict[str, Any]:
+    """The message as it will stand in its table. Raises InvalidNumber, unless refused ones are kept."""
+    request = order.request
+    row: dict[str, Any] = {
+        "id": request.message_id or order.message_id,
+        "channel_id": order.channel_id,
+        "state": MessageState.QUEUED,
+        "priority": PRIORITY_RANK[request.priority],
+        "to": _kept(request.to),
+        "recipient": None,
+        "kind": request.kind,
+        "content": request.content,
+        "due_at": request.earliest(now),
+        "expires_at": request.expires_at,
+        "on_doubt": request.on_doubt or defaults.on_doubt,
+        "crm_ref": request.crm_ref,
+        "metadata": request.metadata,
+        "idempotency_key": request.idempotency_key,
+        "created_at": now,
+        "attempts": 0,
+        "checks": 0,
+        "error_code": None,
+        "error_message": None,
+    }
+    try:
+        row["recipient"] = normalise_recipient(request.to, request.region or defaults.region).address
+    except InvalidNumber as error:
+        if not keep_refused:
+            raise
+        row |= _failed(error)
+    row["fingerprint"] = request.fingerprint(row["recipient"])
+    return row
 
 
 def _failed(error: TruetickError) -> dict[str, Any]:
     return {"state": MessageState.FAILED, "error_code": error.code, "error_message": error.message[:500]}
 
 
-def _insert(connection: Connection, row: dict[str, Any], source: Source) -> Enqueued:
-    seq = connection.execute(
-        insert_unless_there(connection, Message).values(**row, attempts=0, checks=0).returning(Message.seq)
-    ).scalar_one_or_none()
-    if seq is None:  # a parallel request was quicker
-        found = _find(connection, row)
-        assert found is not None
-        return found
-    stored = event(
-        message_seq=seq,
-        channel_id=row["channel_id"],
-        at=row["created_at"],
-        source=source,
-        before=None,
-        after=row["state"],
-        reason=row.get("error_code", ""),
+class _Known:
+    """The messages that a request may turn out to be: those stored before, and those of its own batch."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[UUID, tuple[Enqueued, str]] = {}
+        self._by_key: dict[str, tuple[Enqueued, str]] = {}
+
+    def look_up(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Learn the stored messages with the ids and keys of these."""
+        ids = [row["id"] for row in rows]
+        keys = [row["idempotency_key"] for row in rows if row.get("idempotency_key")]
+        found = [*connection.execute(_BY_ID, {"ids": ids})] if ids else []
+        found += connection.execute(_BY_KEY, {"keys": keys}) if keys else []
+        for row in found:
+            self._learn(row.id, row.channel_id, row.state, row.fingerprint, row.idempotency_key)
+
+    def find(self, row: Mapping[str, Any]) -> Enqueued | None:
+        """The message that this one is already. Raises Conflict where the same id or key means another one."""
+        by_id = self._by_id.get(row["id"])
+        by_key = self._by_key.get(row["idempotency_key"]) if row.get("idempotency_key") else None
+        if not (found := by_id or by_key):
+            return None
+        message, fingerprint = found
+        if fingerprint != row["fingerprint"] or (by_key and by_key[0].message_id != message.message_id):
+            raise Conflict(
+                f"Message {message.message_id} was enqueued before under the same id or idempotency key, with "
+                "another recipient, content or option. Use a new key for a new message.",
+            )
+        return message
+
+    def add(self, row: Mapping[str, Any]) -> Enqueued:
+        """A message that is new; whatever else in its batch has its id or key is the same one."""
+        key = row.get("idempotency_key")
+        made = self._learn(row["id"], row["channel_id"], row["state"], row["fingerprint"], key)
+        return replace(made, created=True)
+
+    def _learn(
+        self, message_id: UUID, channel_id: int, state: MessageState, fingerprint: str, key: str | None
+    ) -> Enqueued:
+        message = Enqueued(message_id, channel_id, False, state)
+        self._by_id[message_id] = (message, fingerprint)
+        if key:
+            self._by_key[key] = (message, fingerprint)
+        return message
+
+
+def _insert(
+    connection: Connection, rows: Sequence[dict[str, Any]], source: Source
+) -> dict[UUID, Enqueued | TruetickError]:
+    """Store messages with their first events. Returns what became of those that a parallel request stored first."""
+    if not rows:
+        return {}
+    made = insert_unless_there(connection, Message).returning(Message.seq, Message.id)
+    seqs = {row.id: row.seq for row in connection.execute(made, list(rows))}
+    record(
+        connection,
+        [
+            event(
+                message_seq=seqs[row["id"]],
+                channel_id=row["channel_id"],
+                at=row["created_at"],
+                source=source,
+                before=None,
+                after=row["state"],
+                reason=row.get("error_code") or "",
+            )
+            for row in rows
+            if row["id"] in seqs
+        ],
     )
-    record(connection, [stored])
-    return Enqueued(row["id"], row["channel_id"], True, row["state"])
+    late = [row for row in rows if row["id"] not in seqs]
+    known = _Known()
+    known.look_up(connection, late)
+    return {row["id"]: _became(known, row) for row in late}
 
 
-def _find(connection: Connection, row: dict[str, Any]) -> Enqueued | None:
-    same = [Message.id == row["id"]]
-    if row.get("idempotency_key"):
-        same.append(Message.idempotency_key == row["idempotency_key"])
-    known = connection.execute(
-        select(Message.id, Message.channel_id, Message.fingerprint, Message.state).where(or_(*same)).limit(2)
-    ).all()
-    if not known:
-        return None
-    found = known[0]
-    if len(known) > 1 or found.fingerprint != row["fingerprint"]:
-        raise Conflict(
-            f"Message {found.id} was enqueued before under the same id or idempotency key, with another recipient, "
-            "content or option. Use a new key for a new message.",
-        )
-    return Enqueued(found.id, found.channel_id, False, found.state)
+def _became(known: _Known, row: Mapping[str, Any]) -> Enqueued | TruetickError:
+    try:
+        found = known.find(row)
+    except Conflict as conflict:
+        return conflict
+    assert found is not None
+    return found
 
 
 def _kept(value: object) -> str:

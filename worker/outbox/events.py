@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from worker.domain.message_status import MessageState, check_transition
+from worker.domain.message_status import PUBLIC_STATUS, MessageState, check_transition
 from worker.models import Event
 
 _INSERT = insert(Event)
@@ -42,6 +42,7 @@ def event(
     """
     if message_seq is not None and before is not None:
         check_transition(MessageState(before), MessageState(after))
+    status = _new_status(before, after) if message_seq is not None else None
     return {
         "message_seq": message_seq,
         "channel_id": channel_id,
@@ -51,7 +52,14 @@ def event(
         "after": after,
         "reason": reason,
         "evidence": evidence,
+        "status": status,
     }
+
+
+def _new_status(before: str | None, after: str) -> str | None:
+    """What the CRM sees from then on; None where it sees no change."""
+    status = PUBLIC_STATUS[MessageState(after)]
+    return status if before is None or status != PUBLIC_STATUS[MessageState(before)] else None
 
 
 def record(connection: Connection, events: Iterable[dict[str, Any]]) -> None:
