@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 #: How many channels are asked about at once: a thousand slow ones need some hundred answers a second.
 ASKERS = 64
 #: How many attempts may wait for their answers: of one channel, no more than can be answered within a check lease.
-MOST = 128
+MOST = 192
 #: While questions are under way, answers are gathered this long so that they share one commit.
-LINGER_S = 0.2
+LINGER_S = 0.1
 
 
 class Questions:

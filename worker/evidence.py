@@ -31,6 +31,8 @@ RUN_S = 20.0
 LOOK_EVERY_S = 0.5
 #: How often it looks for channels that have fallen silent.
 LISTEN_EVERY_S = 1.0
+#: The ticks of so many channels share one commit. Their rows are locked meanwhile, and sending waits for them.
+CHANNELS_AT_ONCE = 16
 
 
 def reconcile_messages(parts: Parts) -> bool:
@@ -61,7 +63,12 @@ def reconcile_messages(parts: Parts) -> bool:
 
 def _learn_answers(parts: Parts, questions: Questions) -> bool:
     learnt = questions.answers(LOOK_EVERY_S)
-    return apply_ticks(parts, list(chain.from_iterable(learnt.values())), learnt.keys(), source=Source.INFO)
+    wake, channel_ids = False, sorted(learnt)
+    while channel_ids:
+        some, channel_ids = channel_ids[:CHANNELS_AT_ONCE], channel_ids[CHANNELS_AT_ONCE:]
+        ticks = list(chain.from_iterable(learnt[channel_id] for channel_id in some))
+        wake |= apply_ticks(parts, ticks, some, source=Source.INFO)
+    return wake
 
 
 def _wait_for_next(parts: Parts, ends_at: float) -> bool:

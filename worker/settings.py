@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     sweep_interval_s: Seconds = Field(2.0, validation_alias="TRUETICK_SWEEP_INTERVAL_S")
     lease_s: Annotated[float, Field(ge=1, le=600)] = Field(15.0, validation_alias="TRUETICK_LEASE_S")
     drain_run_s: Annotated[float, Field(gt=0, le=60)] = Field(5.0, validation_alias="TRUETICK_DRAIN_RUN_S")
-    sender_threads: Annotated[int, Field(ge=1, le=256)] = Field(32, validation_alias="TRUETICK_SENDER_THREADS")
+    sender_threads: Annotated[int, Field(ge=1, le=256)] = Field(64, validation_alias="TRUETICK_SENDER_THREADS")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="TRUETICK_LOG_LEVEL")
     log_format: Literal["console", "json"] = Field("console", validation_alias="TRUETICK_LOG_FORMAT")

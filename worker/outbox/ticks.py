@@ -52,14 +52,25 @@ class ChannelTicks:
     through: datetime | None = None
 
 
-#: The columns of a message that evidence can change.
-_LEARNT = (
+#: The columns of a message that every answer changes, and those that only news changes.
+_ASKED = ("next_check_at", "checks", "asked_at")
+_NEWS = (
     *("state", "attention", "duplicates", "error_code", "error_message", "gateway_msg_id", "whatsapp_key_id"),
-    *("whatsapp_jid", "next_check_at", "checks", "asked_at", "accepted_at", "sent_at", "delivered_at", "read_at"),
+    *("whatsapp_jid", "accepted_at", "sent_at", "delivered_at", "read_at"),
 )
-_LEARN = (
-    update(Message).where(Message.seq == bindparam("_seq")).values({name: bindparam(f"_{name}") for name in _LEARNT})
+_COLUMNS = (*("seq", "channel_id", "attempts", "created_at"), *_ASKED, *_NEWS)
+_ATTEMPT_COLUMNS = (
+    *("id", "message_seq", "number", "finished_at", "gateway_msg_id"),
+    *("whatsapp_key_id", "ack", "ticked_at"),
 )
+
+
+def _update(*columns: str) -> Any:
+    values: dict[str, Any] = {name: bindparam(f"_{name}") for name in columns}
+    return update(Message).where(Message.seq == bindparam("_seq")).values(values)
+
+
+_LEARN, _LEARN_NOTHING = _update(*_ASKED, *_NEWS), _update(*_ASKED)
 _LEARN_OF_ATTEMPT = (
     update(Attempt)
     .where(Attempt.id == bindparam("_id"))
@@ -90,7 +101,7 @@ class Evidence:
             row.seq: dict(row._mapping)
             for row in connection.execute(
                 select(
-                    Message.__table__,
+                    *(getattr(Message, name) for name in _COLUMNS),
                     Channel.state.label("channel_state"),
                     Channel.since.label("channel_since"),
                     Channel.suspect_before,
@@ -104,9 +115,12 @@ class Evidence:
         self._attempts = {
             row.id: dict(row._mapping)
             for row in connection.execute(
-                select(Attempt.__table__).where(Attempt.message_seq.in_(list(self._messages)))
+                select(*(getattr(Attempt, name) for name in _ATTEMPT_COLUMNS)).where(
+                    Attempt.message_seq.in_(list(self._messages))
+                )
             )
         }
+        self._before = {seq: _news(message) for seq, message in self._messages.items()}
         self._events: list[dict[str, Any]] = []
         self._touched: dict[int, dict[str, Any]] = {}
         self._touched_attempts: dict[int, dict[str, Any]] = {}
@@ -157,14 +171,12 @@ class Evidence:
                     for row in self._touched_attempts.values()
                 ],
             )
-        if self._touched:
-            self._connection.execute(
-                _LEARN,
-                [
-                    {"_seq": row["seq"]} | {f"_{name}": row[name] for name in _LEARNT}
-                    for row in self._touched.values()
-                ],
-            )
+        moved = [row for seq, row in self._touched.items() if _news(row) != self._before[seq]]
+        asked = [row for seq, row in self._touched.items() if _news(row) == self._before[seq]]
+        if moved:
+            self._connection.execute(_LEARN, [_values(row, *_ASKED, *_NEWS) for row in moved])
+        if asked:
+            self._connection.execute(_LEARN_NOTHING, [_values(row, *_ASKED) for row in asked])
         record(self._connection, self._events)
         return [self._of_channels[channel_id] for channel_id in sorted(self._of_channels)]
 
@@ -249,6 +261,14 @@ class Evidence:
         channel_id: int = message["channel_id"]
         counter = _COUNTERS.get(self._source, "ticks_by_asking")
         return self._of_channels.setdefault(channel_id, ChannelTicks(channel_id=channel_id, counter=counter))
+
+
+def _news(message: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(message[name] for name in _NEWS)
+
+
+def _values(message: dict[str, Any], *columns: str) -> dict[str, Any]:
+    return {"_seq": message["seq"]} | {f"_{name}": message[name] for name in columns}
 
 
 def _weight(ack: int) -> float:
