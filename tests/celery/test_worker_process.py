@@ -137,6 +137,7 @@ print(json.dumps({
             "truetick.hear_webhooks": 0.5,
             "truetick.resolve_doubts": 0.5,
             "truetick.sweep": 0.5,
+            "truetick.deliver_callbacks": 0.5,
         },
         "queues": {
             "truetick.send_message": "celery",
@@ -144,6 +145,7 @@ print(json.dumps({
             "truetick.check_channels": "truetick.upkeep",
             "truetick.reconcile_messages": "truetick.upkeep",
             "truetick.hear_webhooks": "truetick.upkeep",
+            "truetick.deliver_callbacks": "truetick.upkeep",
             "truetick.resolve_doubts": "truetick.upkeep",
             "truetick.sweep": "truetick.upkeep",
         },
