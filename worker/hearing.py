@@ -10,12 +10,12 @@ from itertools import groupby
 import structlog
 from sqlalchemy import Connection
 
-from worker import health
+from worker import health, opt_out
 from worker.channels import window
 from worker.database import transaction
 from worker.domain.evidence import Ack, MessageInfo
 from worker.domain.message_status import MessageState
-from worker.domain.webhook_fact import SendFailed, SentSeen, SessionChanged, TickSeen
+from worker.domain.webhook_fact import SendFailed, SentSeen, SessionChanged, TickSeen, WishSeen
 from worker.evidence import learn
 from worker.outbox import matching, open_fates, webhook_facts
 from worker.outbox.events import Source
@@ -51,6 +51,15 @@ def _hear_channel(parts: Parts, channel_id: int, facts: Sequence[TakenFact]) -> 
     wake = False
     if any(isinstance(taken.fact, SessionChanged) for taken in facts):
         wake = health.check_now(parts, channel_id)
+    wishes = [taken for taken in facts if isinstance(taken.fact, WishSeen)]
+    if facts := [taken for taken in facts if taken not in wishes]:
+        wake |= _learn(parts, channel_id, facts)
+    # WaSender may have to be asked who somebody is, so they come last.
+    return opt_out.hear_wishes(parts, channel_id, wishes) or wake
+
+
+def _learn(parts: Parts, channel_id: int, facts: Sequence[TakenFact]) -> bool:
+    """What messages learn by these facts. True when sending can go on by that."""
     with transaction(parts.engine) as connection:
         window.lock(connection, [channel_id])
         now = parts.clock()
@@ -60,7 +69,7 @@ def _hear_channel(parts: Parts, channel_id: int, facts: Sequence[TakenFact]) -> 
         done = {taken.id for taken in facts if isinstance(taken.fact, SessionChanged)} | placed | ticked
         webhook_facts.use_up(connection, done)
         webhook_facts.park(connection, {taken.id for taken in facts} - done, now)
-    return wake or opened
+    return opened
 
 
 def _learn_ids(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from worker.domain.errors import InvalidRequest
 from worker.domain.evidence import Ack
+from worker.domain.opt_out import Wish
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,28 @@ class SessionChanged:
     word: str
 
 
-Fact = TickSeen | SentSeen | SendFailed | SessionChanged
+@dataclass(frozen=True, kw_only=True)
+class WishSeen:
+    """Somebody wrote one of the configured words, and nothing else. Of all other messages that come in nothing is
+    kept."""
 
-_KINDS: dict[str, type[Fact]] = {kind.kind: kind for kind in (TickSeen, SentSeen, SendFailed, SessionChanged)}
+    kind: ClassVar[str] = "wish"
+    whatsapp_key_id: str
+    #: E.164; None where WhatsApp tells a LID only.
+    sender: str | None = field(default=None, repr=False)
+    lid: str | None = field(default=None, repr=False)
+    wish: Wish
+    #: The word, in the form in which words are compared.
+    word: str
+    #: When it was written, by WhatsApp's clock, in seconds since 1970; None where the webhook does not tell.
+    written_at: int | None = None
+
+
+Fact = TickSeen | SentSeen | SendFailed | SessionChanged | WishSeen
+
+_KINDS: dict[str, type[Fact]] = {
+    kind.kind: kind for kind in (TickSeen, SentSeen, SendFailed, SessionChanged, WishSeen)
+}
 
 
 def to_said(fact: Fact) -> dict[str, Any]:
@@ -73,6 +93,8 @@ def from_said(kind: str, said: Mapping[str, Any]) -> Fact:
         given = {part.name: said[part.name] for part in fields(made) if part.name in said}
         if "ack" in given:
             given["ack"] = Ack(given["ack"])
+        if "wish" in given:
+            given["wish"] = Wish(given["wish"])
         return made(**given)
     except (KeyError, TypeError, ValueError):
         raise InvalidRequest(

@@ -6,36 +6,26 @@ session's API key, and the texts of messages do not leave this module.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 
-from worker.domain.errors import InvalidNumber, InvalidRequest
-from worker.domain.phone import normalise_recipient
+from worker.domain.errors import InvalidRequest
+from worker.domain.opt_out import WishWords
 from worker.domain.text_digest import text_digest
 from worker.domain.webhook_fact import Fact, SendFailed, SentSeen, SessionChanged, TickSeen, from_said, to_said
 from worker.gateway.answers import human_text, printable, read_id, read_object, redacted
+from worker.gateway.inbound import read_received, read_upserted
 from worker.gateway.reports import read_ack
+from worker.gateway.whatsapp_objects import as_id, as_object, objects_in, recipient_of, text_of
 
 __all__ = ["Fact", "SendFailed", "SentSeen", "SessionChanged", "TickSeen", "from_said", "read_webhook", "to_said"]
 
 #: Facts that one body may give. WaSender sends one message's, or a few; what is beyond is asked for later anyway.
 MOST_FACTS = 500
-#: An id that is longer is not WhatsApp's, and half of one could be mistaken for another.
-_ID_LIMIT = 128
 _WORD_LIMIT = 40
 _ERROR_LIMIT = 1_000
 #: What is shorter than this is no credential, and stands in many an innocent word.
 _SHORTEST_CREDENTIAL = 16
 
-#: Objects of WhatsApp's libraries that hold a message inside, and those that have a caption (contract 7.9).
-_WRAPPERS = (
-    "ephemeralMessage",
-    "viewOnceMessage",
-    "viewOnceMessageV2",
-    "viewOnceMessageV2Extension",
-    "documentWithCaptionMessage",
-)
-_CAPTIONED = ("imageMessage", "videoMessage", "documentMessage")
-_DEEPEST_WRAPPER = 5
 #: These ride on messages.upsert too, under ids of their own: an edit or deletion, and a reaction.
 _NO_MESSAGES = ("protocolMessage", "editedMessage", "reactionMessage")
 
@@ -44,12 +34,12 @@ _ADDRESS = re.compile(
     r"(?<![\w@+-])(?:\d{5,32}(?:-\d{5,16})?@(?:g\.us|newsletter)|\+?\d{7,15}(?:(?::\d{1,4})?@s\.whatsapp\.net)?)(?!\w)",
     re.ASCII,
 )
-_NUMBER = re.compile(r"\+?(\d{7,15})(?::\d{1,4})?(?:@s\.whatsapp\.net|@c\.us)?", re.ASCII)
 
 
-def read_webhook(body: bytes) -> tuple[Fact, ...]:
+def read_webhook(body: bytes, words: WishWords | None = None) -> tuple[Fact, ...]:
     """Give what the webhook tells, each thing once; nothing for events that tell us nothing.
 
+    With `words`, messages that came in are read for them; without, nothing that came in is looked at.
     Raises InvalidRequest (`bad_webhook`) for what is not a JSON object with an `event`.
     """
     envelope = read_object(body)
@@ -59,37 +49,37 @@ def read_webhook(body: bytes) -> tuple[Fact, ...]:
             "This is no webhook of WaSender's: the body has to be a JSON object whose `event` is a text.",
             code="bad_webhook",
         )
-    read = _READERS.get(event)
-    if read is None:
-        return ()
-    facts = dict.fromkeys(islice(read(envelope.get("data")), MOST_FACTS))
+    read, read_wishes, data = _READERS.get(event), _WISH_READERS.get(event), envelope.get("data")
+    told: Iterator[Fact] = read(data) if read is not None else iter(())
+    wished: Iterator[Fact] = read_wishes(data, words) if read_wishes is not None and words is not None else iter(())
+    facts = dict.fromkeys(islice(chain(told, wished), MOST_FACTS))
     return tuple(fact for fact in facts if not _repeats(fact, envelope.get("sessionId")))
 
 
 def _ticks(data: object) -> Iterator[Fact]:
     """`fromMe` is false even in the documented sample about an own message, so it decides nothing."""
-    for entry in _objects(data):
-        key, update = _object(entry.get("key")), _object(entry.get("update"))
-        key_id, ack = _id(key.get("id")), read_ack(update.get("status"))
+    for entry in objects_in(data):
+        key, update = as_object(entry.get("key")), as_object(entry.get("update"))
+        key_id, ack = as_id(key.get("id")), read_ack(update.get("status"))
         if key_id is not None and ack is not None:
-            yield TickSeen(whatsapp_key_id=key_id, whatsapp_jid=_id(key.get("remoteJid")), ack=ack)
+            yield TickSeen(whatsapp_key_id=key_id, whatsapp_jid=as_id(key.get("remoteJid")), ack=ack)
 
 
 def _sent(data: object) -> Iterator[Fact]:
-    for entry in _objects(data):
+    for entry in objects_in(data):
         yield from _failed(entry) if entry.get("success") is False else _seen(entry)
 
 
 def _upserted(data: object) -> Iterator[Fact]:
-    """Only what went out; what came in is not read here."""
+    """What went out; `inbound` looks at what came in."""
     messages = data.get("messages", data) if isinstance(data, dict) else data
-    for entry in _objects(messages):
-        if _object(entry.get("key")).get("fromMe") is True:
+    for entry in objects_in(messages):
+        if as_object(entry.get("key")).get("fromMe") is True:
             yield from _seen(entry)
 
 
 def _session(data: object) -> Iterator[Fact]:
-    for entry in _objects(data):
+    for entry in objects_in(data):
         status = entry.get("status")
         word = printable(redacted(status[:200]), _WORD_LIMIT).lower() if isinstance(status, str) else ""
         if word:
@@ -102,20 +92,26 @@ _READERS: dict[str, Callable[[object], Iterator[Fact]]] = {
     "messages.upsert": _upserted,
     "session.status": _session,
 }
+#: WaSender may tell of the same message by each of these; the wish in it is the same.
+_WISH_READERS: dict[str, Callable[[object, WishWords], Iterator[Fact]]] = {
+    "messages.received": read_received,
+    "messages-personal.received": read_received,
+    "messages.upsert": read_upserted,
+}
 
 
 def _seen(entry: Mapping[str, object]) -> Iterator[Fact]:
-    key, message = _object(entry.get("key")), _object(entry.get("message"))
-    key_id, jid = _id(key.get("id")), _id(key.get("remoteJid"))
+    key, message = as_object(entry.get("key")), as_object(entry.get("message"))
+    key_id, jid = as_id(key.get("id")), as_id(key.get("remoteJid"))
     if key_id is None or any(kind in message for kind in _NO_MESSAGES):
         return
     if jid is not None and jid.endswith("@broadcast"):  # a status for all contacts, or a list: never sent by us
         return
-    text = next((text for text in _texts(entry) if isinstance(text, str) and text.strip()), None)
+    text = text_of(entry)
     yield SentSeen(
         whatsapp_key_id=key_id,
         whatsapp_jid=jid,
-        recipient=_recipient(jid) if jid is not None else None,
+        recipient=recipient_of(jid) if jid is not None else None,
         text_digest=text_digest(text) if text is not None else None,
         gateway_msg_id=read_id(entry.get("msgId")) or read_id(key.get("msgId")),
     )
@@ -123,7 +119,7 @@ def _seen(entry: Mapping[str, object]) -> Iterator[Fact]:
 
 def _failed(entry: Mapping[str, object]) -> Iterator[Fact]:
     """The documented form has no ids, and the number stands in the text only. Two numbers there tell nothing."""
-    key = _object(entry.get("key"))
+    key = as_object(entry.get("key"))
     named = _recipients([key.get("remoteJid")]) or _recipients(_ADDRESS.findall(human_text(entry)[:_ERROR_LIMIT]))
     gateway_msg_id = read_id(entry.get("msgId")) or read_id(key.get("msgId"))
     recipient = named.pop() if len(named) == 1 else None
@@ -131,34 +127,9 @@ def _failed(entry: Mapping[str, object]) -> Iterator[Fact]:
         yield SendFailed(recipient=recipient, gateway_msg_id=gateway_msg_id)
 
 
-def _texts(entry: Mapping[str, object]) -> Iterator[object]:
-    """Where a text can stand, the best place first."""
-    yield entry.get("messageBody")
-    message = _object(entry.get("message"))
-    for _ in range(_DEEPEST_WRAPPER):
-        yield message.get("conversation")
-        yield _object(message.get("extendedTextMessage")).get("text")
-        for media in _CAPTIONED:
-            yield _object(message.get(media)).get("caption")
-        wrapped = next((message[wrapper] for wrapper in _WRAPPERS if wrapper in message), None)
-        message = _object(_object(wrapped).get("message"))
-
-
 def _recipients(addresses: Iterable[object]) -> set[str]:
-    ids = (_id(address) for address in addresses)
-    return {found for address in ids if address is not None and (found := _recipient(address)) is not None}
-
-
-def _recipient(jid: str) -> str | None:
-    """Give the address as our messages have it, or None when `jid` (or `+<digits>`) does not tell it.
-
-    WhatsApp knows numbers that the numbering plans do not (yet); they stay as they are.
-    """
-    try:
-        return normalise_recipient(jid if "@" in jid or jid.startswith("+") else f"+{jid}", "").address
-    except InvalidNumber:
-        number = _NUMBER.fullmatch(jid)
-        return f"+{number[1]}" if number else None
+    ids = (as_id(address) for address in addresses)
+    return {found for address in ids if address is not None and (found := recipient_of(address)) is not None}
 
 
 def _repeats(fact: Fact, session_id: object) -> bool:
@@ -167,19 +138,3 @@ def _repeats(fact: Fact, session_id: object) -> bool:
         return False
     credential = session_id.lower()
     return any(credential in value.lower() for value in to_said(fact).values() if isinstance(value, str))
-
-
-def _objects(value: object) -> Iterator[dict[str, object]]:
-    """One object or a list of them: WaSender sends both for the same event."""
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, dict):
-            yield item
-
-
-def _object(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _id(value: object) -> str | None:
-    text = value.strip() if isinstance(value, str) else ""
-    return text if 0 < len(text) <= _ID_LIMIT and text.isprintable() else None
