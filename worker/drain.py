@@ -22,6 +22,7 @@ from worker.outbox.claims import Claim, Finished, claim_next, put_back_unposted,
 from worker.parts import Parts
 from worker.sending.lane import Lane
 from worker.sending.lanes import Lanes
+from worker.sending.preparing import Preparing
 from worker.sending.senders import Job, Senders
 
 log = structlog.get_logger(__name__)
@@ -87,8 +88,15 @@ class DrainRun:
         self._wake = wake
         self._now = parts.clock
         threads = parts.settings.sender_threads
-        self._lanes = Lanes(secrets.token_hex(16), ack_timeout_s=parts.settings.ack_timeout_s, threads=threads)
-        self._senders = Senders(parts.gateway, parts.clock, threads=threads)
+        self._lanes = Lanes(
+            secrets.token_hex(16),
+            ack_timeout_s=parts.settings.ack_timeout_s,
+            threads=threads,
+            jitter=self._jitter if parts.settings.jitter_s else None,
+        )
+        self._quiet_hours = parts.settings.quiet_hours
+        preparing = Preparing(parts.engine, parts.gateway, parts.clock)
+        self._senders = Senders(parts.gateway, parts.clock, preparing, threads=threads)
         self._unrecorded: list[Finished] = []
         self._run_time = timedelta(seconds=parts.settings.drain_run_s)
         self._ends_at = parts.clock() + self._run_time
@@ -229,7 +237,8 @@ class DrainRun:
         ready = self._lanes.ready(now, self._senders.free)
         if not ready:
             return ()
-        found = claim_next(connection, [lane.channel_id for lane in ready], self._lanes.token, now=now)
+        ids = [lane.channel_id for lane in ready]
+        found = claim_next(connection, ids, self._lanes.token, now=now, quiet_hours=self._quiet_hours)
         for lane in ready:
             if lane.channel_id not in found.sendable:
                 lane.closing = True
@@ -240,6 +249,9 @@ class DrainRun:
                 lane.probing = lane.channel_id in found.probing
                 lane.reserve(now)
         return found.claims
+
+    def _jitter(self) -> timedelta:
+        return timedelta(seconds=self._parts.chance.uniform(0, self._parts.settings.jitter_s))
 
     def _post(self, claims: Sequence[Claim]) -> None:
         for claim in claims:

@@ -245,3 +245,24 @@ def test_a_fingerprint_tells_apart_what_is_sent_and_knows_a_repetition() -> None
 @pytest.mark.parametrize("text", [" ", "\n\t ", "\u00a0\u2003"])
 def test_a_text_of_blanks_is_refused(text: str) -> None:
     assert "text: must not be blank" in refusal(text=text)
+
+
+FILE = "019aa7b2-7c11-4d5e-8f00-2b6d1c3e4a5f"
+
+
+@pytest.mark.parametrize("field", ["image_url", "video_url", "document_url", "audio_url", "sticker_url"])
+def test_a_file_that_was_handed_over_is_named_in_place_of_an_address(field: str) -> None:
+    assert request(**{field: f"media:{FILE}"}).content == {field: f"media:{FILE}"}
+    assert request(**{field: f"MEDIA:{FILE.upper()}"}).fingerprint(TO) == request(
+        **{field: f"media:{FILE}"}
+    ).fingerprint(TO)
+    for bad in ("media:", "media:7", f"media:{FILE}/..", f"media: {FILE}"):
+        assert field in refusal(**{field: bad})
+
+
+def test_what_is_quoted_is_a_part_of_the_content_and_tells_two_requests_apart() -> None:
+    quoting = request(reply_to=FILE)
+    assert quoting.content == {"text": "Hello", "reply_to": FILE}
+    assert quoting.kind == "text"
+    assert quoting.fingerprint(TO) != request().fingerprint(TO)
+    assert "reply_to" in refusal(reply_to="the one before")

@@ -61,7 +61,10 @@ def test_one_refusal_is_soon_made_good_and_several_slowly() -> None:
 
 def test_a_wait_of_hours_is_a_days_cap_and_no_fault_of_the_pace() -> None:
     pacing = Pacing(pace=Pace(1, 5))
-    assert pacing.throttled(30_000.0) is pacing
+    asked_to_wait = pacing.throttled(30_000.0)
+    assert not asked_to_wait.is_slowed
+    assert asked_to_wait.was_refused, "so that the channel is not said to flow meanwhile"
+    assert asked_to_wait.accepted() == pacing
     assert pacing.throttled(LONGEST_WINDOW_S).is_slowed
     assert pacing.throttled(None).is_slowed
 

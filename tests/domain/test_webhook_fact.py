@@ -7,8 +7,18 @@ import pytest
 
 from worker.domain.errors import InvalidRequest
 from worker.domain.evidence import Ack
+from worker.domain.opt_out import Wish
 from worker.domain.text_digest import digest_of_content, text_digest
-from worker.domain.webhook_fact import Fact, SendFailed, SentSeen, SessionChanged, TickSeen, from_said, to_said
+from worker.domain.webhook_fact import (
+    Fact,
+    SendFailed,
+    SentSeen,
+    SessionChanged,
+    TickSeen,
+    WishSeen,
+    from_said,
+    to_said,
+)
 
 HELLO = text_digest("Hello")
 ALICE, JID = "+917033009600", "917033009600@s.whatsapp.net"
@@ -19,6 +29,8 @@ FACTS: list[Fact] = [
     SentSeen(whatsapp_key_id="3EB0"),
     SendFailed(recipient=ALICE),
     SessionChanged(word="need_scan"),
+    WishSeen(whatsapp_key_id="3EB0", sender=ALICE, wish=Wish.STOP, word="stop", written_at=1753700390),
+    WishSeen(whatsapp_key_id="3EB0", lid="55512345678@lid", wish=Wish.START, word="start"),
 ]
 
 
@@ -29,6 +41,7 @@ FACTS: list[Fact] = [
         ("tick", {}),
         ("tick", {"whatsapp_key_id": "3EB0", "ack": 9}),
         ("tick", {"whatsapp_key_id": "3EB0", "ack": None}),
+        ("wish", {"whatsapp_key_id": "3EB0", "wish": "perhaps", "word": "maybe"}),
     ],
 )
 def test_a_stored_fact_of_another_program_is_refused_by_name(kind: str, said: dict[str, Any]) -> None:

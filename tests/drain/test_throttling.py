@@ -178,5 +178,5 @@ def test_a_days_cap_that_nobody_told_us_of_is_waited_out_without_blaming_the_pac
     assert crm.texts() == ["0", "1", "2"]
     assert abs(rests_s(crm, "capped") - to_midnight_s) < 3
     if to_midnight_s > 1000:
-        assert crm.channel("capped").slowdown == 1.0
+        assert crm.channel("capped").slowdown < 1.01
     assert {message.attempts for message in crm.messages()} == {0, 1}

@@ -53,6 +53,9 @@ def test_each_kind_of_content_has_its_field(content: dict[str, object], body: di
         ({"text": float("nan")}, "unwritable_content"),
         ({"text": "\ud800"}, "unwritable_content"),
         ({"text": object()}, "unwritable_content"),
+        ({"image_url": "media:019aa7b2-7c11-4d5e-8f00-2b6d1c3e4a5f"}, "unresolved_content"),
+        ({"text": "a", "reply_to": "019aa7b2-7c11-4d5e-8f00-2b6d1c3e4a5f"}, "unresolved_content"),
+        ({"text": "a", "reply_to": True}, "unresolved_content"),
     ],
 )
 def test_a_content_that_nobody_could_mean_is_refused(content: dict[str, object], code: str) -> None:

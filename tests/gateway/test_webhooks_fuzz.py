@@ -8,15 +8,21 @@ from hypothesis import strategies as st
 
 from tests.gateway.strategies import json_values
 from worker.domain.errors import InvalidRequest
+from worker.domain.opt_out import START_WORDS, STOP_WORDS, WishWords
 from worker.domain.webhook_fact import Fact, from_said, to_said
 from worker.gateway.webhooks import read_webhook
 
 SESSION_KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
+WORDS = WishWords.of(STOP_WORDS, START_WORDS)
+
 _ids = st.sampled_from(["3EB0A1B2", SESSION_KEY, f"a{SESSION_KEY}".upper(), "3EB0\ud800", "\u0000", "3" * 200])
 _jids = st.sampled_from(["917033009600@s.whatsapp.net", "+917033009600", "5@lid", "12345@g.us", SESSION_KEY])
-_words = st.sampled_from(["Hello", SESSION_KEY, f"no +{SESSION_KEY}", "Invalid +917033009600", "\ud800", ""])
-_keys = st.fixed_dictionaries({"id": _ids, "remoteJid": _jids, "fromMe": st.booleans()})
+_words = st.sampled_from(["Hello", SESSION_KEY, f"no +{SESSION_KEY}", "Invalid +917033009600", "\ud800", "", "STOP!"])
+_keys = st.fixed_dictionaries(
+    {"id": _ids, "remoteJid": _jids, "fromMe": st.booleans()},
+    optional={"cleanedSenderPn": _jids | json_values, "senderPn": _jids, "senderLid": _jids | json_values},
+)
 _messages = st.recursive(
     st.dictionaries(st.sampled_from(["conversation", "extendedTextMessage", "protocolMessage"]), _words, max_size=2)
     | st.fixed_dictionaries({"imageMessage": st.fixed_dictionaries({"caption": _words})}),
@@ -32,12 +38,15 @@ _entries = st.fixed_dictionaries(
         "success": st.booleans() | json_values,
         "error": _words,
         "msgId": st.integers() | json_values,
+        "messageTimestamp": st.integers() | json_values,
         "status": _words,
     },
 )
 _near = st.fixed_dictionaries(
     {
-        "event": st.sampled_from(["messages.update", "message.sent", "messages.upsert", "session.status"]),
+        "event": st.sampled_from(
+            ["messages.update", "message.sent", "messages.upsert", "session.status", "messages.received"]
+        ),
         "data": _entries | st.lists(_entries | json_values, max_size=3),
     },
     optional={"timestamp": json_values},
@@ -47,7 +56,7 @@ _far = st.fixed_dictionaries({"event": st.just("messages.upsert") | json_values,
 
 def facts_or_refusal(given_body: bytes) -> tuple[Fact, ...]:
     try:
-        return read_webhook(given_body)
+        return read_webhook(given_body, WORDS)
     except InvalidRequest:
         return ()
 

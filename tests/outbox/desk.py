@@ -18,6 +18,7 @@ from worker.domain.message_request import parse_request
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import Cause, Outcome
 from worker.domain.pace import Pace
+from worker.domain.quiet_hours import QuietHours
 from worker.models import Attempt, Base, Channel, Event, Message
 from worker.outbox import open_fates
 from worker.outbox.abandoned import doubt_abandoned
@@ -44,6 +45,9 @@ class Desk:
         self.engine = open_engine(url)
         self.now = NOON
         self.most_unacked = WIDE
+        #: As the settings have them.
+        self.defaults = DEFAULTS
+        self.quiet_hours: QuietHours | None = None
 
     def close(self) -> None:
         self.engine.dispose()
@@ -55,6 +59,7 @@ class Desk:
                 connection.execute(delete(table))
         self.now = NOON
         self.most_unacked = WIDE
+        self.defaults, self.quiet_hours = DEFAULTS, None
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -102,7 +107,7 @@ class Desk:
                 parse_request({"to": to, "text": text} | request),
                 channel_id=channel_id,
                 message_id=uuid4(),
-                defaults=DEFAULTS,
+                defaults=self.defaults,
                 now=self.now,
                 source=Source.API,
             )
@@ -110,7 +115,9 @@ class Desk:
         return int(self.read(select(Message.seq).where(Message.id == enqueued.message_id))[0].seq)
 
     def claim(self, channel_ids: Collection[int], token: str = OURS) -> Claims:
-        claims: Claims = self.write(lambda c: claim_next(c, channel_ids, token, now=self.now))
+        claims: Claims = self.write(
+            lambda c: claim_next(c, channel_ids, token, now=self.now, quiet_hours=self.quiet_hours)
+        )
         return claims
 
     def claim_one(self, channel_id: int, token: str = OURS) -> Claim:

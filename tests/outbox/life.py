@@ -25,11 +25,11 @@ from sqlalchemy import Connection as Database
 from tests.outbox.desk import ALICE, BOB, CAROL, OURS, THEIRS, Desk
 from tests.outbox.truths import Truths, read
 from tests.outbox.world import Logs, Post, World
-from worker import doubt, evidence, hearing
+from worker import doubt, evidence, hearing, opt_out
 from worker.channels import states, window
 from worker.domain.channel_state import ChannelState
 from worker.domain.doubt import Verdict
-from worker.domain.errors import Conflict
+from worker.domain.errors import Conflict, InvalidRequest
 from worker.domain.evidence import Ack, Connection, MessageInfo
 from worker.domain.outcomes import Cause
 from worker.domain.text_digest import text_digest
@@ -100,7 +100,20 @@ class Life(RuleBasedStateMachine):
     def enqueue(self, channel: int, to: str, priority: str, expires_s: int | None, on_doubt: str, text: str) -> None:
         more = {} if expires_s is None else {"expires_at": (self.desk.now + timedelta(seconds=expires_s)).isoformat()}
         channel_id = self.channels[channel]
+        if to in self.truths.opted_out:
+            with pytest.raises(InvalidRequest):
+                self.desk.enqueue(channel_id, to, text)
+            return
         self.truths.seqs.append(self.desk.enqueue(channel_id, to, text, priority=priority, on_doubt=on_doubt, **more))
+
+    @rule()
+    def one_person_wants_no_more_messages_or_wants_them_again(self) -> None:
+        self.desk.wait(1)
+        if CAROL in self.truths.opted_out:
+            opt_out.start(self.parts, CAROL, at=self.desk.now)
+        else:
+            opt_out.stop(self.parts, CAROL, at=self.desk.now, source=Source.WEBHOOK)
+        self.truths.opted_out ^= {CAROL}
 
     # Sending
 

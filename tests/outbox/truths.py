@@ -82,6 +82,8 @@ class Truths:
         #: The messages that were ever asked for.
         self.seqs: list[int] = []
         self.sent_again_by_a_person: Counter[int] = Counter()
+        #: Who wants no messages.
+        self.opted_out: set[str] = set()
         #: What was seen in this life, to tell a thorough play from an idle one.
         self.moves: set[tuple[str | None, str]] = set()
         self.happened: set[str] = set()
@@ -98,6 +100,7 @@ class Truths:
         for claim in claims:
             channel, message = before.channels[claim.channel_id], before.messages[claim.seq]
             assert message.state is S.QUEUED
+            assert message.recipient not in self.opted_out, "they want no messages"
             assert message.due_at <= self.desk.now
             assert message.expires_at is None or message.expires_at > self.desk.now
             still_open = [row for row in before.messages.values() if is_open(row) and row.channel_id == channel.id]
@@ -140,6 +143,7 @@ class Truths:
         sending = [(row.channel_id, row.recipient) for row in stored.messages.values() if row.state is S.SENDING]
         assert len(set(sending)) == len(sending), "two are on their way to one recipient"
         for seq, row in stored.messages.items():
+            assert row.state is not S.QUEUED or row.recipient not in self.opted_out, "it would wait in vain"
             outs = len(list(self.world.outs(seq)))
             assert outs or row.state not in TICKED_STATES, "called sent, but WhatsApp never had it"
             assert outs <= 1 + row.resends, "doubled, though nobody had it sent again"

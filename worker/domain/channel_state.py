@@ -28,6 +28,9 @@ C = ChannelState
 #: The channel whose key stands in the workers' environment; every other one's stands encrypted in the database.
 DEFAULT_CHANNEL = "default"
 
+#: Why a channel is paused while its key is replaced.
+KEY_ROTATION = "key_rotation"
+
 #: A refusal that `GET /status` does not show is believed this long before one message tries again.
 BLOCK_RETRY_AFTER = timedelta(minutes=10)
 #: Blocks that a good answer of `GET /status` disproves at once.
@@ -62,10 +65,12 @@ def state_after_report(
 
 #: WaSender's words for a session that cannot send, and what helps. Source: the contract on session statuses.
 _REMEDY_OF_WORD = {
-    "need_scan": "Scan the QR code: open the channel in WaSender and link the phone again.",
+    "need_scan": "Scan the QR code: truetick channels reconnect {name}, or open the session in WaSender.",
     "need_passkey": "Approve the passkey request on the phone, or link it again by QR code in WaSender.",
-    "logged_out": "The phone has unlinked this session. Link it again by QR code in WaSender.",
-    "expired": "The session can no longer be resumed. Link the phone again by QR code in WaSender.",
+    "logged_out": "The phone has unlinked this session. Link it again by QR code: "
+    "truetick channels reconnect {name}, or open the session in WaSender.",
+    "expired": "The session can no longer be resumed. Link the phone again by QR code: "
+    "truetick channels reconnect {name}, or open the session in WaSender.",
     "connecting": "WaSender is reconnecting by itself. If it lasts longer than five minutes, restart the session.",
     "disconnected": "WaSender has lost the phone. Check that it is online; if it lasts, restart the session.",
     Cause.BAD_KEY: "Give it the session's API key from WaSender: truetick channels set-key {name}",
@@ -92,6 +97,8 @@ def remedy(state: ChannelState, reason: str, name: str) -> str | None:
         return None
     if state is C.UNKNOWN:
         return "The channel has not been checked yet. Is a worker running (truetick up)?"
+    if state is C.PAUSED and reason == KEY_ROTATION:
+        return f"Its key is being replaced. If that was interrupted, do it again: truetick channels rotate-key {name}"
     if state is C.PAUSED:
         return f"A person paused it. Let it go on with: truetick channels resume {name}"
     if state is C.MUTE:

@@ -51,3 +51,9 @@ class NotConfigured(TruetickError):
     """A setting is missing or cannot be used. The message names it and says how to set it."""
 
     default_code = "not_configured"
+
+
+class GatewayTrouble(TruetickError):
+    """WaSender did not do what a person asked for: it is away, refuses, or gave no answer. `code` says which."""
+
+    default_code = "gateway_error"

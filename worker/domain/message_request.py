@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -19,12 +20,16 @@ from pydantic import (
 )
 
 from worker.domain.errors import InvalidRequest
+from worker.domain.media import media_id, url_of
+from worker.domain.template import PLACEHOLDER_NAME, render
 
 #: WhatsApp's own ceiling for a text or caption.
 LONGEST_TEXT = 4096
 LONGEST_URL = 2048
 LARGEST_METADATA_BYTES = 8192
 DEEPEST_METADATA = 32
+MOST_VALUES = 50
+LONGEST_VALUE = 1000
 #: What is kept of the recipient as the CRM wrote it, for a person to recognise.
 LONGEST_KEPT_RECIPIENT = 200
 
@@ -56,8 +61,10 @@ def _not_blank(text: str) -> str:
 
 
 def _fetchable(url: str) -> str:
+    if (handed_over := media_id(url)) is not None:
+        return url_of(handed_over)
     if not url.lower().startswith(("https://", "http://")) or any(c.isspace() for c in url):
-        raise ValueError("must be an http(s) address that WaSender can fetch")
+        raise ValueError("must be an http(s) address that WaSender can fetch, or the media:… of a file handed over")
     return url
 
 
@@ -66,6 +73,17 @@ def _number_is_no_time(value: object) -> object:
     if not isinstance(value, datetime) and not (isinstance(value, str) and ":" in value):
         raise ValueError("must be an ISO 8601 time with a zone, such as 2026-11-22T18:00:00+05:30")
     return value
+
+
+def _insertable(value: object) -> object:
+    """What is put into a text has to look there as it looks to the caller: no booleans, NaN or endless numbers."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be a text or a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    if len(value) > LONGEST_VALUE if isinstance(value, str) else abs(value) >= 10**40:
+        raise ValueError(f"must not be longer than {LONGEST_VALUE} characters, or 40 digits")
+    return _storable(value) if isinstance(value, str) else value
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -87,6 +105,10 @@ Text = Annotated[
 ]
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_storable), AfterValidator(_fetchable)]
+#: Only true and false: "no" is not false everywhere.
+Flag = Annotated[bool, Field(strict=True)]
+PlaceholderName = Annotated[str, Field(pattern=f"^{PLACEHOLDER_NAME}$")]
+Value = Annotated[Annotated[str, Field(max_length=LONGEST_VALUE)] | int | float, BeforeValidator(_insertable)]
 Time = Annotated[AwareDatetime, BeforeValidator(_number_is_no_time), AfterValidator(_in_utc)]
 
 #: What may be shown of a field's name in an error; callers can write anything there.
@@ -103,8 +125,8 @@ class Contact(_Part):
 
 
 class Location(_Part):
-    latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
-    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False, strict=True)]
+    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False, strict=True)]
     name: Label | None = None
     address: Label | None = None
 
@@ -112,7 +134,7 @@ class Location(_Part):
 class Poll(_Part):
     question: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_storable)]
     options: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=2, max_length=12)]
-    multi_select: bool = False
+    multi_select: Flag = False
 
     @model_validator(mode="after")
     def _options_differ(self) -> Self:
@@ -153,15 +175,15 @@ class SendRequest(_Part):
     #: Any channel of this pool may send it, the one that the recipient knows first; instead of `channel`.
     pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] | None = None
     #: Another channel of the pool may send it while its own cannot.
-    failover: bool | None = None
+    failover: Flag | None = None
     #: The quiet hours of the recipient's time zone: heed or ignore them, whatever the settings say.
-    quiet_hours: bool | None = None
+    quiet_hours: Flag | None = None
     #: Ask WhatsApp whether the number exists before it is sent.
-    check_number: bool | None = None
+    check_number: Flag | None = None
     #: The message (its id) to the same recipient that this one quotes.
     reply_to: UUID | None = None
-    #: What stands for `{{name}}` in the text.
-    values: dict[str, str | int | float] | None = None
+    #: What stands for `{{name}}` in the text. Gone once the request is parsed: its text is the rendered one then.
+    values: Annotated[dict[PlaceholderName, Value], Field(max_length=MOST_VALUES)] | None = None
 
     @model_validator(mode="after")
     def _one_content(self) -> Self:
@@ -174,6 +196,12 @@ class SendRequest(_Part):
             raise ValueError(f"WhatsApp shows no caption with {given[0]}; leave text out")
         if self.file_name is not None and self.document_url is None:
             raise ValueError("file_name belongs to document_url")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.pool is not None and self.names_channel:
+            raise ValueError("name a channel or a pool, not both")
         return self
 
     @model_validator(mode="after")
@@ -197,6 +225,11 @@ class SendRequest(_Part):
         return self
 
     @property
+    def names_channel(self) -> bool:
+        """Was a channel asked for, or is "default" only what stands where nothing was said?"""
+        return "channel" in self.model_fields_set
+
+    @property
     def kind(self) -> str:
         """`text`, `image`, `video`, `document`, `audio`, `sticker`, `contact`, `location` or `poll`."""
         for name in CONTENT_FIELDS:
@@ -206,10 +239,11 @@ class SendRequest(_Part):
 
     @property
     def content(self) -> dict[str, Any]:
-        """The content alone, as it is stored and handed to the gateway client."""
-        return self.model_dump(
+        """The content alone, as it is stored. What it quotes and files handed over stand in it by our own names."""
+        said = self.model_dump(
             include={"text", "file_name", *CONTENT_FIELDS}, exclude_none=True, exclude_defaults=False
         )
+        return said if self.reply_to is None else said | {"reply_to": str(self.reply_to)}
 
     def fingerprint(self, recipient: str | None) -> str:
         """A digest of what is to be sent to whom and how: tells a repeated request from another under the same key.
@@ -228,7 +262,19 @@ class SendRequest(_Part):
 
 
 def parse_request(given: dict[str, Any]) -> SendRequest:
-    """Validate keyword arguments or JSON. Raises InvalidRequest with one sentence naming each wrong field."""
+    """Validate keyword arguments or JSON, and render its template, if it is one.
+
+    Raises InvalidRequest with one sentence naming each wrong field, or each placeholder without a value.
+    """
+    request = _validated(given)
+    if request.values is None:
+        return request
+    # The bounds of a text hold for what is sent, too.
+    text = None if request.text is None else render(request.text, request.values)
+    return _validated(given | {"text": text, "values": None})
+
+
+def _validated(given: dict[str, Any]) -> SendRequest:
     try:
         return SendRequest.model_validate(given)
     except ValidationError as error:

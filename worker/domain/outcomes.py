@@ -52,6 +52,10 @@ class Cause(StrEnum):
     MALFORMED_RECIPIENT = "malformed_recipient"
     INVALID_REQUEST = "gateway_refused_request"
     REFUSED = "gateway_refused"
+    #: The file that it carries: WaSender would not take it, could not be given it, or we no longer have it.
+    MEDIA_REFUSED = "media_refused"
+    MEDIA_NOT_UPLOADED = "media_not_uploaded"
+    MEDIA_GONE = "media_gone"
     TIMEOUT = "timeout"
     CONNECTION_LOST = "connection_lost"
     SERVER_ERROR = "gateway_error"
@@ -142,6 +146,23 @@ OUTCOME_RULES: dict[Cause, OutcomeRule] = {
         OutcomeKind.REJECTED,
         ChannelEffect.NONE,
         "WaSender refused this message. Its own words stand in the last attempt; it will not be retried.",
+    ),
+    Cause.MEDIA_REFUSED: OutcomeRule(
+        OutcomeKind.REJECTED,
+        ChannelEffect.NONE,
+        "WaSender does not take the file of this message, so nothing was sent. Its own words stand in the last "
+        "attempt; send the file in another form. It will not be retried.",
+    ),
+    Cause.MEDIA_NOT_UPLOADED: OutcomeRule(
+        OutcomeKind.NOT_SENT,
+        ChannelEffect.BACK_OFF,
+        "The file of this message could not be uploaded to WaSender, so nothing was sent. "
+        "It is tried again by itself.",
+    ),
+    Cause.MEDIA_GONE: OutcomeRule(
+        OutcomeKind.REJECTED,
+        ChannelEffect.NONE,
+        "The file of this message is no longer there, so nothing was sent. Hand it over again and send anew.",
     ),
     Cause.TIMEOUT: OutcomeRule(
         OutcomeKind.UNKNOWN,

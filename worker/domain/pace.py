@@ -32,6 +32,8 @@ RECOVERY = 0.1
 RECOVERY_WHEN_REPEATED = 0.02
 #: A slowdown below this is none.
 AS_GOOD_AS_NONE = 1.02
+#: And this one only marks that WaSender asked to wait for a matter of hours, until it takes a message again.
+MARK = 1.001
 #: WaSender refused without a word on how long: the wait by the slowdown that this refusal leads to. Refusals one
 #: after the other climb these stairs (1.5, 2.25, 3.4, 5.1): five seconds, then the longest documented window (twice),
 #: then an hour, for only an exhausted daily cap lasts longer than a minute. Accepted messages climb down again.
@@ -121,6 +123,11 @@ class Pacing:
 
     @property
     def is_slowed(self) -> bool:
+        return self.slowdown >= AS_GOOD_AS_NONE
+
+    @property
+    def was_refused(self) -> bool:
+        """Did WaSender refuse as too much, and has it taken too little since to forget that?"""
         return self.slowdown > 1.0
 
     def slot_after(self, started_at: datetime, reserved_until: datetime | None = None) -> datetime:
@@ -185,12 +192,12 @@ class Pacing:
     def throttled(self, retry_after_s: float | None = None) -> Self:
         """After a refusal although the pace was kept: slower, unless the wait tells that it is a matter of days."""
         if retry_after_s is not None and retry_after_s > LONGEST_WINDOW_S:
-            return self
+            return replace(self, slowdown=max(self.slowdown, MARK))
         return replace(self, slowdown=min(self.slowdown * SLOWER_BY, MOST_SLOWDOWN))
 
     def accepted(self) -> Self:
         """After a message that WaSender took: a little nearer to the pace again."""
-        if not self.is_slowed:
+        if not self.was_refused:
             return self
         share = RECOVERY if self.slowdown <= SLOWER_BY else RECOVERY_WHEN_REPEATED
         slowdown = 1.0 + (self.slowdown - 1.0) * (1.0 - share)

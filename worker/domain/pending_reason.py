@@ -1,12 +1,16 @@
 """Why a pending message is still pending, in one code and one sentence."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from worker.domain.channel_state import ChannelState, remedy
 from worker.domain.durations import briefly
 from worker.domain.message_status import MessageState
 from worker.domain.pace import Pacing
+from worker.domain.time_zone import clock_of
+
+#: A slot that is further away than the longest jitter is nobody's chance: WaSender asked to wait.
+LONGEST_JITTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class ChannelView:
                 f"The channel has used up the {self.pacing.daily_cap} messages that it may send in one day (UTC); "
                 f"sending goes on at {slot:%Y-%m-%d %H:%M:%S} UTC.",
             )
-        if self.failures:
+        by_chance = not self.pacing.was_refused and slot <= now + LONGEST_JITTER
+        if self.failures or by_chance:
             return None
         return PendingReason("throttled", f"WaSender asked to wait; sending goes on at {slot:%H:%M:%S} UTC.")
 
@@ -82,6 +87,9 @@ class Standing:
     perhaps_swallowed: bool = False
     #: Another message to its recipient has to be settled first.
     recipient_waits: bool = False
+    #: Why `due_at` was moved on (quiet_hours or first_contacts), and the zone whose quiet hours it heeds.
+    held_by: str | None = None
+    quiet_zone: str | None = None
 
 
 def pending_reason(message: Standing, channel: ChannelView, now: datetime) -> PendingReason | None:
@@ -126,8 +134,25 @@ _DECIDE = (
 )
 
 
+def _held(message: Standing, held_by: str) -> PendingReason:
+    at = f"{message.due_at:%Y-%m-%d %H:%M:%S} UTC"
+    if held_by == "quiet_hours":
+        zone = (message.quiet_zone or "UTC").partition(" ")[0]
+        local = f"{message.due_at.astimezone(clock_of(zone)):%H:%M}"
+        return PendingReason(
+            held_by, f"The recipient's quiet hours last until {local} there ({zone}); it goes out from {at} on."
+        )
+    return PendingReason(
+        held_by,
+        "The channel has used up the people whom it may write to for the first time in one day (UTC); "
+        f"this one follows from {at} on.",
+    )
+
+
 def _waiting(message: Standing, channel: ChannelView, now: datetime) -> PendingReason:
     if message.due_at > now:
+        if message.held_by is not None:
+            return _held(message, message.held_by)
         return PendingReason("scheduled", f"It is not due before {message.due_at:%Y-%m-%d %H:%M:%S} UTC.")
     if channel.state is not ChannelState.UP:
         code, sentence = _CHANNEL_CODES[channel.state]

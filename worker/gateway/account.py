@@ -14,16 +14,20 @@ from pydantic import SecretStr
 from urllib3.util import Timeout
 
 from worker.domain.account import LogPage, Problem, ProblemCode, RestartReport, SessionLogPage, SessionView
+from worker.domain.linking import ConnectReport
 from worker.gateway.account_problems import flaw_code
 from worker.gateway.account_reports import read_log_page, read_restart, read_session_log_page, read_sessions
 from worker.gateway.failures import unknown_cause
 from worker.gateway.line import Answer, Line, fits_a_header, why_unconnected
+from worker.gateway.linking_reports import read_connect, read_new_key, read_qr_code
 from worker.gateway.wire import NeverConnected
 
 #: A hundred of the longest texts, with every letter escaped twice, have less than 6 MB.
 MAX_ACCOUNT_ANSWER_BYTES: Final = 8 * 1024 * 1024
 #: WaSender's own default is 10; how many it gives at most is not documented.
 ROWS_PER_PAGE: Final = 100
+#: How long WaSender may take to start a session or to make a key, in seconds.
+PATIENCE_S: Final = 30.0
 #: A date that is further off is some cache's or nonsense, not the gateway's clock.
 MAX_SKEW_S: Final = 86_400.0
 
@@ -49,6 +53,8 @@ class AccountClient:
         self._line = Line(base_url, pool_size=pool_size, ca_file=ca_file)
         self._token = token
         self._timeout = Timeout(connect=connect_timeout_s, read=timeout_s)
+        #: A session that starts, or whose key changes, is worth waiting for: nobody can tell what a lost answer said.
+        self._patient = Timeout(connect=connect_timeout_s, read=max(timeout_s, PATIENCE_S))
         self._now = now
 
     def __repr__(self) -> str:
@@ -67,6 +73,30 @@ class AccountClient:
         if isinstance(answer, Problem):
             return answer
         return read_restart(answer, now=self._now(), secrets=self._secrets)
+
+    def connect(self, session_id: int) -> ConnectReport | Problem:
+        """Have a session connect, by a QR code where a phone has to be linked. Harmless when it is connected."""
+        body = b'{"linkMethod":"qr"}'
+        answer = self._ask("POST", f"/whatsapp-sessions/{session_id:d}/connect", patient=True, body=body)
+        if isinstance(answer, Problem):
+            return answer
+        return read_connect(answer, now=self._now(), secrets=self._secrets)
+
+    def qr_code(self, session_id: int) -> SecretStr | Problem:
+        """A fresh QR code of a session that waits to be scanned; ask no more often than every 15 seconds."""
+        answer = self._ask("GET", f"/whatsapp-sessions/{session_id:d}/qrcode")
+        if isinstance(answer, Problem):
+            return answer
+        return read_qr_code(answer, now=self._now(), secrets=self._secrets)
+
+    def regenerate_key(self, session_id: int) -> SecretStr | Problem:
+        """Give a session another API key; the former one dies at once. After `timeout`, `connection_lost`,
+        `gateway_error` or `unreadable_answer` it may have another one too.
+        """
+        answer = self._ask("POST", f"/whatsapp-sessions/{session_id:d}/regenerate-key", patient=True)
+        if isinstance(answer, Problem):
+            return answer
+        return read_new_key(answer, now=self._now(), secrets=self._secrets)
 
     def message_logs(self, session_id: int, page: int = 1, per_page: int = ROWS_PER_PAGE) -> LogPage | Problem:
         """Read one page, the first is 1, of the messages that were sent through the API."""
@@ -94,16 +124,19 @@ class AccountClient:
     def _secrets(self) -> tuple[str, ...]:
         return (self._token.get_secret_value(),)
 
-    def _ask(self, method: str, path: str) -> Answer | Problem:
+    def _ask(self, method: str, path: str, *, patient: bool = False, body: bytes | None = None) -> Answer | Problem:
         token = self._token.get_secret_value()
         if not fits_a_header(token):
             detail = "The personal access token has characters that no token has."
             return Problem(code=ProblemCode.BAD_ACCESS_TOKEN, detail=detail)
         try:
-            return self._line.ask(method, path, token, timeout=self._timeout, most_bytes=MAX_ACCOUNT_ANSWER_BYTES)
+            timeout = self._patient if patient else self._timeout
+            return self._line.ask(
+                method, path, token, timeout=timeout, body=body, most_bytes=MAX_ACCOUNT_ANSWER_BYTES
+            )
         except NeverConnected as error:
             return Problem(code=ProblemCode.UNREACHABLE, detail=why_unconnected(error))
-        except Exception as error:  # a restart may have been written
+        except Exception as error:  # the request may have been written
             return Problem(code=flaw_code(unknown_cause(error)), detail=type(error).__name__)
 
 

@@ -47,7 +47,7 @@ def read_sessions(answer: Answer, *, now: float, secrets: Iterable[str] = ()) ->
 
 def read_restart(answer: Answer, *, now: float, secrets: Iterable[str] = ()) -> RestartReport | Problem:
     """Read the answer of `POST …/restart`: only `success: true` is a restart, only clear words are a refusal."""
-    said = _success(answer)
+    said = success(answer)
     if said is not None:
         return RestartReport(restarted=True, said=printable(redacted(human_text(said), secrets)))
     problem = problem_of(answer, now=now, secrets=secrets)
@@ -104,7 +104,7 @@ def read_moment(value: object) -> datetime | None:
     return moment if _FIRST_YEAR <= moment.year < _LAST_YEAR else None
 
 
-def _success(answer: Answer) -> dict[str, object] | None:
+def success(answer: Answer) -> dict[str, object] | None:
     """Give the JSON object of an answer that is whole, 2xx, and `success: true`; None for anything else."""
     if answer.flaw is not None or not 200 <= answer.status < 300:
         return None
@@ -119,7 +119,7 @@ def _rows(
 
     The rows are `data`, or `data.data` in Laravel's paginator, whose numbers stand beside them or under `meta`.
     """
-    said = _success(answer)
+    said = success(answer)
     if said is None:
         return None
     data = said.get("data")
@@ -142,7 +142,7 @@ def _session(row: Mapping[str, object]) -> SessionView | None:
         id=number,
         name=printable(name, _NAME_LIMIT) if isinstance(name := row.get("name"), str) else "",
         phone_number=mask_recipient(row.get("phone_number")),
-        status=_status_word(row.get("status")),
+        status=status_word(row.get("status")),
         account_protection=_flag(row.get("account_protection")),
         log_messages=_flag(row.get("log_messages")),
         api_key=SecretStr(key) if isinstance(key, str) and key else None,
@@ -158,7 +158,7 @@ def _log_row(row: Mapping[str, object]) -> LogRow | None:
         id=number,
         to=to if isinstance(to, str) else None,
         content=_content(row.get("content")),
-        status=_status_word(row.get("status")),
+        status=status_word(row.get("status")),
         failed_reason=printable(redacted(printable(reason, 4_000))) if isinstance(reason, str) else None,
         created_at=read_moment(row.get("created_at")),
     )
@@ -170,8 +170,8 @@ def _session_event(row: Mapping[str, object]) -> SessionEvent | None:
         return None
     return SessionEvent(
         id=number,
-        event_type=_status_word(row.get("event_type")),
-        status=_status_word(row.get("status")),
+        event_type=status_word(row.get("event_type")),
+        status=status_word(row.get("status")),
         occurred_at=occurred_at,
     )
 
@@ -198,7 +198,7 @@ def _content(value: object) -> Mapping[str, object] | None:
     return {"text": value}
 
 
-def _status_word(value: object) -> str:
+def status_word(value: object) -> str:
     """Give a status as WaSender means it, whatever its case: `NEED_SCAN`, `Need scan`; empty for anything else."""
     if not isinstance(value, str):
         return ""

@@ -51,6 +51,7 @@ class Line:
         *,
         timeout: Timeout,
         body: bytes | None = None,
+        content_type: str = "application/json",
         most_bytes: int = MAX_ANSWER_BYTES,
     ) -> Answer:
         """Make one request, once. `credential` has to fit a header (see `fits_a_header`).
@@ -65,7 +66,7 @@ class Line:
             "User-Agent": "truetick",
         }
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         if body is not None or method != "GET":
             headers["Content-Length"] = str(len(body or b""))
         return self._exchange(prepare(method, self.base_url + path, headers, body), timeout, most_bytes)

@@ -22,11 +22,16 @@ from sqlalchemy.orm import aliased
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import TICKED_STATES, MessageState
 from worker.domain.outcomes import Outcome, OutcomeKind
+from worker.domain.quiet_hours import QuietHours
 from worker.models import Channel, Message
+from worker.outbox import first_contacts, suppressions
 from worker.outbox.abandoned import FIRST_LOOK_AFTER
 from worker.outbox.attempts import attempt, record_attempts
+from worker.outbox.contents import make_ready
 from worker.outbox.events import Source, event, record, record_moves
+from worker.outbox.holding import sift
 from worker.outbox.openness import recipient_waits, unacked
+from worker.outbox.quotes import LEFT_OUT
 
 #: How long after its acceptance message info is asked for the first time.
 FIRST_CHECK_AFTER = timedelta(seconds=2)
@@ -43,6 +48,10 @@ class Claim:
     attempt: int
     #: Tells this claim from a later one that counts as the same attempt, because this one turned out not to count.
     claimed_at: datetime
+    #: It was counted against the day's budget of first contacts.
+    first_contact: bool = False
+    #: Ask WhatsApp whether the number exists before it is posted.
+    check_number: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +111,15 @@ _CLAIM = (
         claimed_at=bindparam("now"),
         attempts=Message.attempts + 1,
     )
-    .returning(Message.seq, Message.channel_id, Message.recipient, Message.content, Message.attempts)
+    .returning(
+        *(Message.seq, Message.channel_id, Message.recipient, Message.content, Message.attempts),
+        Message.check_number,
+    )
 )
+#: What heeds quiet hours or a budget of first contacts has to be looked at first (see `holding`).
+_CLAIM_FREE = _CLAIM.where(Message.quiet_zone.is_(None), Message.first_contact.is_(False))
+#: How many of a channel's messages in a row one turn holds back before another turn goes on with it.
+MOST_LOOKS = 4
 _LOCK = (
     select(Message.seq, Message.state, Message.lease_token, Message.claimed_at, Message.attempts, Message.doubts)
     .where(Message.seq.in_(bindparam("seqs", expanding=True)))
@@ -148,7 +164,7 @@ _PUT_BACK = (
         Message.seq.not_in(bindparam("keep", expanding=True)),
     )
     .values(state=MessageState.QUEUED, lease_token=None, attempts=Message.attempts - 1)
-    .returning(Message.seq, Message.channel_id)
+    .returning(Message.seq, Message.channel_id, Message.recipient, Message.first_contact, Message.claimed_at)
 )
 
 
@@ -164,34 +180,75 @@ class Claims:
     idle: frozenset[int]
 
 
-def claim_next(connection: Connection, channel_ids: Collection[int], token: str, *, now: datetime) -> Claims:
+def claim_next(
+    connection: Connection,
+    channel_ids: Collection[int],
+    token: str,
+    *,
+    now: datetime,
+    quiet_hours: QuietHours | None = None,
+) -> Claims:
     """Claim the next due message of each channel that this run still leases and that is still up.
 
     At most one a channel, and none beyond its window; a mute channel gets a single message when its next probe is
-    due. Never one whose recipient has another under way, so order per recipient holds.
+    due. Never one whose recipient has another under way, so order per recipient holds. What must not go out at this
+    hour or on this day is held back, and the one behind it is next.
     """
-    heads = connection.execute(_HEADS, {"ids": list(channel_ids), "token": token, "now": now}).all()
+    run = {"token": token, "now": now}
+    heads = connection.execute(_HEADS, {"ids": list(channel_ids)} | run).all()
     sendable = frozenset(row.id for row in heads if row.state is ChannelState.UP or _probes(row, now))
     probing = frozenset(row.id for row in heads if row.id in sendable and row.state is ChannelState.MUTE)
     free = [row for row in heads if row.id in sendable and (row.has_room or row.id in probing)]
     seqs = [row.seq for row in free if row.seq is not None]
     if not seqs:
         return Claims(claims=(), sendable=sendable, probing=probing, idle=sendable)
-    rows = connection.execute(_CLAIM, {"seqs": seqs, "token": token, "now": now}).all()
-    record_moves(connection, rows, at=now, before=MessageState.QUEUED, after=MessageState.SENDING)
+    rows, counted = list(connection.execute(_CLAIM_FREE, {"seqs": seqs} | run)), set[int]()
+    if len(rows) < len(seqs):
+        found, counted = _claim_heedful(connection, {*seqs} - {row.seq for row in rows}, run, quiet_hours)
+        rows += found
+    ready = make_ready(connection, rows, now=now)
+    for reason, moved in (
+        ("", [row for row in rows if row.seq not in ready.quote_left_out]),
+        (LEFT_OUT, [row for row in rows if row.seq in ready.quote_left_out]),
+    ):
+        record_moves(connection, moved, at=now, before=MessageState.QUEUED, after=MessageState.SENDING, reason=reason)
     claims = tuple(
         Claim(
             seq=row.seq,
             channel_id=row.channel_id,
             recipient=row.recipient,
-            content=row.content,
+            content=ready.contents[row.seq],
             attempt=row.attempts,
             claimed_at=now,
+            first_contact=row.seq in counted,
+            check_number=row.check_number,
         )
         for row in rows
     )
     claimed = {claim.channel_id for claim in claims}
     return Claims(claims=claims, sendable=sendable, probing=probing, idle=sendable - claimed)
+
+
+def _claim_heedful(
+    connection: Connection, seqs: Collection[int], run: dict[str, Any], quiet_hours: QuietHours | None
+) -> tuple[list[Any], set[int]]:
+    """Claim those of these heads that may go out now. Where one has to wait, the next one behind it is looked at.
+
+    Returns the rows that were claimed, and which of them count as first contacts.
+    """
+    claimed: list[Any] = []
+    counted: set[int] = set()
+    for _ in range(MOST_LOOKS):
+        sifted = sift(connection, seqs, quiet_hours=quiet_hours, now=run["now"])
+        counted |= sifted.counted
+        if sifted.free:
+            claimed += connection.execute(_CLAIM, {"seqs": sifted.free} | run)
+        if not sifted.held:
+            break
+        heads = connection.execute(_HEADS, {"ids": list(sifted.held)} | run)
+        if not (seqs := [row.seq for row in heads if row.seq is not None]):
+            break
+    return claimed, counted
 
 
 def _probes(row: Any, now: datetime) -> bool:
@@ -221,12 +278,15 @@ def record_outcomes(
     settled: list[dict[str, Any]] = []
     ids_only: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
+    returned: list[int] = []
     for done in finished:
         row = kept[done.claim.seq]
         ours = row.state is MessageState.SENDING and row.lease_token == token and _is_latest(done, row)
         if ours or _is_late(done, row):
             after = _STATE_AFTER[done.outcome.kind]
             settled.append(_settled(done, row, after, now, late=not ours))
+            if after is MessageState.QUEUED:
+                returned.append(row.seq)
             if after is not row.state:
                 events.append(_transition(done, row.state, after))
         elif row.state in _DECIDED and done.outcome.gateway_msg_id is not None:
@@ -244,6 +304,10 @@ def record_outcomes(
         connection.execute(_LEARN_ID, ids_only)
     record_attempts(connection, [_attempt(done, worker) for done in finished])
     record(connection, events)
+    if returned:
+        not_counting = [done.claim for done in finished if done.claim.seq in returned and done.claim.first_contact]
+        first_contacts.uncount(connection, [(claim.channel_id, claim.claimed_at) for claim in not_counting])
+        suppressions.fail_returned(connection, returned, now=now)
 
 
 #: WhatsApp's word, or a trace of the message, came before WaSender's answer: only the gateway's id is still news.
@@ -328,4 +392,10 @@ def put_back_unposted(connection: Connection, token: str, *, keep: Collection[in
     record_moves(
         connection, rows, at=now, before=MessageState.SENDING, after=MessageState.QUEUED, reason="not_started"
     )
+    if rows:
+        pairs = {(row.channel_id, row.recipient) for row in rows if row.first_contact}
+        known = first_contacts.known_to(connection, pairs)
+        counted = [row for row in rows if row.first_contact and (row.channel_id, row.recipient) not in known]
+        first_contacts.uncount(connection, [(row.channel_id, row.claimed_at) for row in counted])
+        suppressions.fail_returned(connection, [row.seq for row in rows], now=now)
     return len(rows)

@@ -3,18 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, select
 
-from worker.database import insert_unless_there
+from worker.database import insert_many
 from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, TruetickError
 from worker.domain.message_request import LONGEST_KEPT_RECIPIENT, SendRequest
 from worker.domain.message_status import MessageState
 from worker.domain.phone import normalise_recipient
+from worker.domain.time_zone import zone_of
 from worker.models import Message
+from worker.outbox import first_contacts, suppressions
 from worker.outbox.events import Source, event, record
+from worker.outbox.media import HandedOver
+from worker.outbox.quotes import Quotes
 
 PRIORITY_RANK = {"transactional": 0, "bulk": 1}
 
@@ -40,6 +45,8 @@ class Order:
     request: SendRequest
     channel_id: int
     message_id: UUID
+    #: The answer to somebody's wish for no more messages goes out nevertheless.
+    is_answer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,8 @@ class Defaults:
 
     region: str
     on_doubt: str
+    #: Which messages heed quiet hours: bulk, or all; None: none does.
+    quiet_hours_for: str | None = None
 
 
 def enqueue(
@@ -82,7 +91,8 @@ def enqueue_all(
 
     A recipient that nobody could reach is answered with InvalidNumber, or, with `keep_refused` (for senders who would
     never see the error), is stored as a failed message. So is an `expires_at` in the past answered with
-    InvalidRequest, or stored, and expires. Conflict: an id or idempotency key that was used for something else.
+    InvalidRequest, or stored, and expires; a recipient who wants no messages likewise (`opted_out`), or stored as
+    failed. Conflict: an id or idempotency key that was used for something else.
     """
     known = _Known()
     answers: list[Enqueued | TruetickError | None] = [None] * len(orders)
@@ -93,7 +103,9 @@ def enqueue_all(
         except InvalidNumber as error:
             answers[place] = error
     known.look_up(connection, rows.values())
-    new = []
+    unwanted = suppressions.suppressed(connection, {row["recipient"] for row in rows.values() if row["recipient"]})
+    files, quotes = HandedOver(connection, rows.values()), Quotes(connection, rows.values())
+    new, by_us = [], []
     for place, row in rows.items():
         try:
             answers[place] = known.find(row)
@@ -103,9 +115,25 @@ def enqueue_all(
             answers[place] = InvalidRequest(
                 "expires_at has passed already, so the message could never be sent.", code="expired"
             )
+        if answers[place] is None and row["recipient"] in unwanted and not orders[place].is_answer:
+            if keep_refused:
+                row |= _failed(suppressions.refusal())
+            else:
+                answers[place] = suppressions.refusal()
+        if answers[place] is None and row["state"] is MessageState.QUEUED:
+            refused = files.refusal(row) or quotes.refusal(row)
+            if refused and keep_refused:
+                row |= _failed(refused)
+            elif refused:
+                answers[place] = refused
         if answers[place] is None:
+            quotes.keep_behind(row)
+            quotes.note(row)
             answers[place] = known.add(row)
             new.append(row)
+            if row["state"] is MessageState.QUEUED and not orders[place].is_answer:
+                by_us.append(row)
+    first_contacts.mark(connection, by_us)
     late = _insert(connection, new, source)
     return [late.get(one.message_id, one) if isinstance(one, Enqueued) else one for one in answers if one is not None]
 
@@ -167,6 +195,10 @@ def _row(order: Order, defaults: Defaults, now: datetime, *, keep_refused: bool)
         "due_at": request.earliest(now),
         "expires_at": request.expires_at,
         "on_doubt": request.on_doubt or defaults.on_doubt,
+        "quiet_zone": None,
+        "first_contact": False,
+        "check_number": bool(request.check_number),
+        "failover": bool(request.failover),
         "crm_ref": request.crm_ref,
         "metadata": request.metadata,
         "idempotency_key": request.idempotency_key,
@@ -177,13 +209,36 @@ def _row(order: Order, defaults: Defaults, now: datetime, *, keep_refused: bool)
         "error_message": None,
     }
     try:
-        row["recipient"] = normalise_recipient(request.to, request.region or defaults.region).address
+        row["recipient"] = _address(request.to, request.region or defaults.region)
     except InvalidNumber as error:
         if not keep_refused:
             raise
         row |= _failed(error)
+    if row["recipient"] is not None and _heeds_quiet_hours(request, defaults):
+        row["quiet_zone"] = zone_of(row["recipient"], defaults.region)
     row["fingerprint"] = request.fingerprint(row["recipient"])
     return row
+
+
+def address_of(to: str, region: str) -> str | None:
+    """The recipient that will stand in a message's row; None for what nobody can understand."""
+    try:
+        return _address(to, region)
+    except InvalidNumber:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _address(to: str, region: str) -> str:
+    """Raises InvalidNumber. Kept for a while, because the choice of a channel asks as well, just before."""
+    return normalise_recipient(to, region).address
+
+
+def _heeds_quiet_hours(request: SendRequest, defaults: Defaults) -> bool:
+    if defaults.quiet_hours_for is None:
+        return False
+    by_itself = defaults.quiet_hours_for == "all" or request.priority == "bulk"
+    return by_itself if request.quiet_hours is None else request.quiet_hours
 
 
 def _failed(error: TruetickError) -> dict[str, Any]:
@@ -242,8 +297,8 @@ def _insert(
     """Store messages with their first events. Returns what became of those that a parallel request stored first."""
     if not rows:
         return {}
-    made = insert_unless_there(connection, Message).returning(Message.seq, Message.id)
-    seqs = {row.id: row.seq for row in connection.execute(made, list(rows))}
+    made = insert_many(connection, Message.metadata.tables["messages"], rows, returning=("seq", "id"))
+    seqs = {row.id: row.seq for row in made}
     record(
         connection,
         [

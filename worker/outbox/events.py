@@ -5,8 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, func, insert, select
 
+from worker.database import MANY_ROWS, insert_many
 from worker.domain.message_status import PUBLIC_STATUS, MessageState, check_transition
 from worker.models import Event
 
@@ -65,8 +66,16 @@ def _new_status(before: str | None, after: str) -> str | None:
 def record(connection: Connection, events: Iterable[dict[str, Any]]) -> None:
     """Store events in the order given, within the transaction that made the transitions."""
     rows = list(events)
-    if rows:
+    if len(rows) >= MANY_ROWS:
+        insert_many(connection, Event.metadata.tables["events"], rows)
+    elif rows:
         connection.execute(_INSERT, rows)
+
+
+def count(connection: Connection, message_seq: int, *, reason: str) -> int:
+    """How many events of a message bear this reason."""
+    query = select(func.count()).select_from(Event).where(Event.message_seq == message_seq, Event.reason == reason)
+    return connection.execute(query).scalar_one()
 
 
 def record_moves(

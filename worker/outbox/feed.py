@@ -57,6 +57,11 @@ def number_changes(connection: Connection, *, most: int = NUMBERED_AT_ONCE) -> i
     return len(ids)
 
 
+def anything_unnumbered(connection: Connection) -> bool:
+    """Is there a change without a place? Costs one probe of an index, and takes no lock."""
+    return connection.execute(_UNNUMBERED, {"most": 1}).first() is not None
+
+
 def last_number(connection: Connection) -> int:
     """The place of the latest change that has one; 0 when there is none."""
     return connection.execute(select(Feed.last_no).where(Feed.id == _ROW)).scalar_one_or_none() or 0

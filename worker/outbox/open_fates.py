@@ -12,6 +12,7 @@ from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Ack
 from worker.domain.message_status import TICKED_STATES, MessageState
 from worker.models import Attempt, Channel, Message
+from worker.outbox import suppressions
 from worker.outbox.events import Source, event, record
 from worker.outbox.openness import is_open
 from worker.outbox.questions import not_left_alone
@@ -276,7 +277,10 @@ def requeue(
     reason: str,
     resent: bool,
 ) -> bool:
-    """Back to its place in the queue; what its former attempt may still bring is kept with that attempt."""
+    """Back to its place in the queue; what its former attempt may still bring is kept with that attempt.
+
+    There it fails if its recipient has come to want no messages. False if something else has moved it meanwhile.
+    """
     values = {
         "accepted_at": None,
         "gateway_msg_id": None,
@@ -289,7 +293,10 @@ def requeue(
         "error_code": None,
         "error_message": None,
     }
-    return _move(connection, row, before, MessageState.QUEUED, values, now, source, reason, None)
+    moved = _move(connection, row, before, MessageState.QUEUED, values, now, source, reason, None)
+    if moved:
+        suppressions.fail_returned(connection, [row.seq], now=now)
+    return moved
 
 
 def fail(

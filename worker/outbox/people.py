@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, update
 from worker.domain.errors import Conflict, NotFound
 from worker.domain.message_status import MessageState
 from worker.models import Message
-from worker.outbox import open_fates
+from worker.outbox import open_fates, suppressions
 from worker.outbox.events import Source, event, record
 
 S = MessageState
@@ -23,7 +23,8 @@ _DROPPED = (
 def resend(connection: Connection, message_id: UUID, *, now: datetime) -> int:
     """Put a message back into the queue as a new attempt. Returns its channel's id.
 
-    Raises NotFound, and Conflict for one that has arrived, is on its way, or is still being looked into.
+    Raises NotFound, and Conflict for one that has arrived, is on its way, or is still being looked into, and for one
+    whose recipient wants no messages (`opted_out`).
     """
     row = _row(connection, message_id)
     decided = row.attention is not None or row.state in {S.FAILED, S.EXPIRED}
@@ -39,6 +40,8 @@ def resend(connection: Connection, message_id: UUID, *, now: datetime) -> int:
             f"The time of message {message_id} (expires_at) has run out. Send a new one if it still matters.",
             code="cannot_resend",
         )
+    if suppressions.suppressed(connection, [row.recipient]):
+        raise Conflict(f"Message {message_id} is not sent again. {suppressions.SENTENCE}", code=suppressions.CODE)
     open_fates.requeue(
         connection, row, row.state, now=now, source=Source.OPERATOR, reason="resent_by_person", resent=True
     )

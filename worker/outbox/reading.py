@@ -1,11 +1,12 @@
 """Reads messages back: one, many, with their attempts and events, and how much is pending on each channel."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, func, literal_column, or_, select, text, union_all
+from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column, or_, select, text, union_all
 
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import NotFound
@@ -93,6 +94,7 @@ class Filters:
     """Which messages to list; None means any. `before_seq` continues a listing.
 
     `recipient` is the address as it is stored. `unreadable` finds what could not be understood, as the CRM wrote it.
+    `created_after` is the first moment that counts, `created_before` the first one that does not.
     """
 
     status: str | None = None
@@ -100,6 +102,8 @@ class Filters:
     recipient: str | None = None
     unreadable: str | None = None
     crm_ref: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
     before_seq: int | None = None
 
 
@@ -109,6 +113,20 @@ def get(connection: Connection, message_id: UUID, now: datetime) -> MessageView:
     if row is None:
         raise NotFound(f"There is no message {message_id}. It may not have been taken from the queue yet.")
     return _view(row, now)
+
+
+def by_id(connection: Connection, ids: Collection[UUID], now: datetime) -> dict[UUID, MessageView]:
+    """Many messages at once, by their ids; what does not exist is left out."""
+    rows = connection.execute(_select().where(Message.id.in_(bindparam("ids", expanding=True))), {"ids": list(ids)})
+    return {row.id: _view(row, now) for row in rows}
+
+
+def by_seq(connection: Connection, seqs: Collection[int], now: datetime) -> dict[int, MessageView]:
+    """Many messages at once, by their place in the order of arrival."""
+    rows = connection.execute(
+        _select().where(Message.seq.in_(bindparam("seqs", expanding=True))), {"seqs": list(seqs)}
+    )
+    return {row.seq: _view(row, now) for row in rows}
 
 
 def list_messages(connection: Connection, filters: Filters, *, now: datetime, limit: int = 50) -> list[MessageView]:
@@ -124,6 +142,10 @@ def list_messages(connection: Connection, filters: Filters, *, now: datetime, li
         query = query.where(Message.recipient.is_(None), Message.to == filters.unreadable)
     if filters.crm_ref is not None:
         query = query.where(Message.crm_ref == filters.crm_ref)
+    if filters.created_after is not None:
+        query = query.where(Message.created_at >= filters.created_after)
+    if filters.created_before is not None:
+        query = query.where(Message.created_at < filters.created_before)
     if filters.before_seq is not None:
         query = query.where(Message.seq < filters.before_seq)
     return [_view(row, now) for row in connection.execute(query)]
@@ -276,6 +298,8 @@ def _standing(row: Row[Any]) -> Standing:
         attention=row.attention,
         perhaps_swallowed=swallowed,
         recipient_waits=bool(row.recipient_waits),
+        held_by=row.held_by,
+        quiet_zone=row.quiet_zone,
     )
 
 

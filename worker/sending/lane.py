@@ -1,5 +1,6 @@
 """One leased channel in a drain run's memory: when it may send next, and what its answers say about it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -42,6 +43,8 @@ class Lane:
     failures: int
     leased_at: datetime
     lease_until: datetime
+    #: What a slot lies further away than the pace wants, anew for each; None: nothing.
+    jitter: Callable[[], timedelta] | None = None
     in_flight: list[Job] = field(default_factory=list)
     #: Nothing to claim was found, so it is not asked again before this.
     ask_again_at: datetime | None = None
@@ -98,6 +101,8 @@ class Lane:
         """Use up the slot for a message that is being claimed. It counts for the day at once, whatever follows."""
         self.slot = max(now, self.opens_at)
         self.next_slot_at = self.pacing.slot_after(self.slot)
+        if self.jitter is not None:
+            self.next_slot_at += self.jitter()
         self.pacing = self.pacing.counted(self.slot)
         self.reserved.append(self.slot)
         self.ask_again_at = None

@@ -4,7 +4,7 @@ A lane decides nothing alone: what it plans is written to the channel's row in t
 committed claim is POSTed.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,8 +54,11 @@ _STILL_OURS = select(Channel.id).where(
 class Lanes:
     """All lanes of a run, by channel id."""
 
-    def __init__(self, token: str, *, ack_timeout_s: float, threads: int) -> None:
+    def __init__(
+        self, token: str, *, ack_timeout_s: float, threads: int, jitter: Callable[[], timedelta] | None = None
+    ) -> None:
         self.token = token
+        self._jitter = jitter
         self._threads = threads
         self._lead = LEAST_LEAD
         self._ack_timeout_s = ack_timeout_s
@@ -87,6 +90,7 @@ class Lanes:
             probing=row.state is ChannelState.MUTE,
             leased_at=leased_at,
             lease_until=lease_until,
+            jitter=self._jitter,
             in_flight=known.in_flight if known else [],
         )
 

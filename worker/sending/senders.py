@@ -16,6 +16,7 @@ from worker.domain.outcomes import Cause, ChannelEffect, Outcome
 from worker.gateway.client import GatewayClient
 from worker.gateway.wire import telling_when_written
 from worker.outbox.claims import Claim, Finished
+from worker.sending.preparing import Preparing
 
 log = structlog.get_logger(__name__)
 
@@ -57,9 +58,10 @@ class Job:
 class Senders:
     """The threads of one run. All methods but `interrupt` belong to the run's own thread."""
 
-    def __init__(self, gateway: GatewayClient, clock: Clock, *, threads: int) -> None:
+    def __init__(self, gateway: GatewayClient, clock: Clock, preparing: Preparing, *, threads: int) -> None:
         self._gateway = gateway
         self._clock = clock
+        self._preparing = preparing
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sender")
         self._done: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads = threads
@@ -125,6 +127,16 @@ class Senders:
             return unreachable
         if job.ask_first and (trouble := self._ask(job)):
             return trouble
+        content = job.claim.content
+        if self._preparing.is_needed(job.claim):
+            if self._clock() >= job.begin_before:
+                return Outcome(cause=Cause.NOT_STARTED)
+            prepared = self._preparing.prepare(job.claim, job.api_key)
+            if isinstance(prepared, Outcome):
+                return self._confirmed(job, prepared)
+            content = prepared
+            if unreachable := self._gateway.connect():
+                return unreachable
         while (early_s := (job.not_before - self._clock()).total_seconds()) > 0:
             time.sleep(early_s)
         now = self._clock()
@@ -133,7 +145,11 @@ class Senders:
         job.started_at = now
         key = job.api_key.get_secret_value()
         with telling_when_written(job.is_written(self._clock)):
-            outcome = self._gateway.send(key, job.claim.recipient, job.claim.content)
+            outcome = self._gateway.send(key, job.claim.recipient, content)
+        return self._confirmed(job, outcome)
+
+    def _confirmed(self, job: Job, outcome: Outcome) -> Outcome:
+        """A refusal as "not connected" is held against what WaSender says when it is asked."""
         if outcome.channel_effect is ChannelEffect.DOWN:
-            job.report = self._gateway.status(key)
+            job.report = self._gateway.status(job.api_key.get_secret_value())
         return outcome
