@@ -1,10 +1,15 @@
-"""Celery's consumer, made to outlive a broker that goes away while a task is being worked on."""
+"""Celery's consumer, made to outlive a broker that goes away in the middle of a task, and to tell of itself."""
 
 import structlog
 from celery.worker import state
 from celery.worker.consumer import Consumer
+from celery.worker.control import inspect_command
+
+from worker import self_report
 
 log = structlog.get_logger(__name__)
+
+inspect_command(name=self_report.COMMAND)(self_report.report)
 
 
 class LastingConsumer(Consumer):

@@ -1,0 +1,171 @@
+"""Sending is proven by a tick alone: never by a green status, never by a tick of the time before an outage."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from tests.diagnosis.conftest import Ward
+from tests.truth.stage import Stage
+from worker.channels import registry, states
+from worker.database import transaction
+
+Tick = Callable[[], None]
+
+
+def test_a_tick_of_lately_proves_it(ward: Ward, tick_one: Tick) -> None:
+    tick_one()
+
+    diagnosis = ward.diagnose()
+
+    assert diagnosis.proven
+    assert ward.found("sending_proven") == ("ok", "ticked")
+    assert diagnosis.summary == "Sending is proven on channel default."
+
+
+def test_a_channel_that_is_connected_is_not_proven_by_that(ward: Ward) -> None:
+    assert ward.found("session_connected") == ("ok", "connected")
+    assert ward.found("sending_proven") == ("unverified", "never_proven")
+    assert "--test-to NUMBER" in (ward.findings()["sending_proven"].remedy or "")
+    assert not ward.diagnose().proven
+
+
+def test_an_old_tick_proves_nothing_any_more(ward: Ward, stage: Stage, tick_one: Tick) -> None:
+    tick_one()
+    stage.pass_time(3600)
+    stage.check()
+
+    assert ward.found("sending_proven") == ("ok", "ticked")
+    assert ward.found("sending_proven", within=timedelta(minutes=30)) == ("unverified", "old_proof")
+
+
+def test_a_checker_that_stands_still_leaves_everything_unverified(ward: Ward, stage: Stage, tick_one: Tick) -> None:
+    tick_one()
+    stage.pass_time(ward.parts.settings.check_interval_s * 4)
+
+    findings = ward.findings()
+
+    assert (findings["sending_proven"].verdict, findings["sending_proven"].code) == ("unverified", "stale")
+    assert findings["beat"].verdict == "failed"
+    assert not ward.diagnose().proven
+
+
+def test_a_session_that_went_down_just_now_is_seen_before_the_workers_see_it(
+    ward: Ward, stage: Stage, tick_one: Tick
+) -> None:
+    tick_one()
+    stage.sandbox.set_status("default", "need_scan")
+
+    findings = ward.findings()
+
+    assert (findings["session_connected"].verdict, findings["session_connected"].code) == ("failed", "need_scan")
+    assert (findings["sending_proven"].verdict, findings["sending_proven"].code) == ("failed", "need_scan")
+    assert "QR code" in (findings["sending_proven"].remedy or "")
+
+
+def test_a_channel_that_comes_back_by_wasenders_word_has_to_prove_itself_anew(
+    ward: Ward, stage: Stage, tick_one: Tick
+) -> None:
+    tick_one()
+    stage.sandbox.set_status("default", "need_scan")
+    stage.pass_time(30)
+    stage.check()
+    assert ward.found("sending_proven") == ("failed", "need_scan")
+
+    stage.sandbox.scan("default")
+    assert ward.found("sending_proven") == ("unverified", "coming_back")
+
+    stage.pass_time(30)
+    stage.check()
+    assert ward.found("sending_proven") == ("unverified", "never_proven")
+
+    tick_one()
+    assert ward.found("sending_proven") == ("ok", "ticked")
+
+
+def test_a_tick_of_before_the_outage_that_is_learnt_after_it_proves_nothing(ward: Ward, stage: Stage) -> None:
+    stage.crm.enqueue(["ticked, but nobody asks"])
+    stage.send()
+    stage.ticks(1)
+    stage.sandbox.set_status("default", "need_scan")
+    stage.pass_time(30)
+    stage.check()
+    stage.sandbox.scan("default")
+    stage.pass_time(30)
+    stage.check()
+    stage.pass_time(1)
+    stage.ask()
+
+    assert stage.crm.states() == ["delivered"]
+    assert ward.found("sending_proven") == ("unverified", "never_proven")
+
+
+def test_a_mute_channel_fails_though_it_says_connected_and_the_tick_that_ends_it_is_proof(
+    ward: Ward, stage: Stage
+) -> None:
+    stage.sandbox.mute("default")
+    stage.crm.enqueue(["swallowed"])
+    stage.send()
+    stage.live(600, until=lambda: stage.crm.channel().state == "mute")
+
+    findings = ward.findings()
+    assert (findings["session_connected"].verdict, findings["sending_proven"].verdict) == ("ok", "failed")
+    assert findings["sending_proven"].code == "no_ticks"
+    assert findings["backlog"].code == "outage"
+
+    stage.sandbox.unmute("default")
+    stage.live(2000, until=lambda: stage.crm.channel().state == "up")
+    assert ward.found("sending_proven") == ("ok", "ticked")
+
+
+def test_a_message_overdue_for_its_tick_is_reason_to_doubt(ward: Ward, stage: Stage, tick_one: Tick) -> None:
+    tick_one()
+    stage.crm.set_channel("default", next_slot_at=stage.parts.clock())
+    stage.sandbox.mute("default")
+    stage.crm.enqueue(["no tick yet"])
+    stage.send()
+    stage.pass_time(ward.parts.settings.ack_timeout_s + 1)
+    stage.check()
+
+    assert ward.found("sending_proven") == ("unverified", "awaiting_tick")
+
+
+def test_a_status_that_lies_is_found_out(ward: Ward, stage: Stage, tick_one: Tick) -> None:
+    tick_one()
+    stage.sandbox.set_status("default", "logged_out", quiet=True)
+    stage.sandbox.lie("default", "connected")
+    stage.crm.set_channel("default", next_slot_at=stage.parts.clock())
+    stage.crm.enqueue(["refused"])
+    stage.send()
+
+    findings = ward.findings()
+
+    assert findings["session_connected"].verdict == "ok"
+    assert findings["sending_proven"].verdict != "ok"
+    stage.live(900, until=lambda: stage.crm.channel().state == "mute")
+    assert ward.found("sending_proven") == ("failed", "refuses_sends")
+
+
+def test_a_paused_channel_says_that_a_person_did_it(ward: Ward, stage: Stage, tick_one: Tick) -> None:
+    tick_one()
+    with transaction(stage.parts.engine) as connection:
+        states.pause(connection, registry.channel_id(connection, "default"), now=stage.parts.clock())
+
+    finding = ward.findings()["sending_proven"]
+
+    assert (finding.verdict, finding.code) == ("failed", "paused")
+    assert "truetick channels resume default" in (finding.remedy or "")
+
+
+def test_every_channel_with_a_key_has_to_be_proven(ward: Ward, stage: Stage, tick_one: Tick) -> None:
+    tick_one()
+    stage.crm.channels("sales", pace="1/5")
+    stage.check()
+
+    diagnosis = ward.diagnose()
+
+    assert {channel.name: channel.verdict.value for channel in diagnosis.channels} == {
+        "default": "ok",
+        "sales": "unverified",
+    }
+    assert not diagnosis.proven
+    assert "not proven on 1 of 2 channels: sales" in diagnosis.summary
+    assert ward.diagnose(channel="default").proven
