@@ -1,0 +1,1 @@
+"""Audits: what a CRM believes of its messages, held against the ledger, which is Truetick's own database."""

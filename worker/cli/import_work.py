@@ -1,0 +1,102 @@
+"""What `truetick import` does: shows progress, and what has become of the rows. The import is `worker.importing`."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from worker.channels import registry
+from worker.cli import display
+from worker.cli.progress import progress
+from worker.cli.workplace import wake_drain, workplace
+from worker.database import snapshot
+from worker.domain.channel_state import DEFAULT_CHANNEL
+from worker.importing.plan import Plan, Wanted
+from worker.importing.refused import RefusedRows
+from worker.importing.run import Import
+from worker.parts import Parts
+from worker.table_file import TableFile
+
+#: What a shell calls a command that was interrupted.
+INTERRUPTED = 130
+
+
+def run(path: Path, wanted: Wanted, *, dry_run: bool, report: Path | None, as_json: bool) -> bool:
+    """Import a table. Returns whether rows were refused; raises InvalidRequest for a table that cannot be used."""
+    table = TableFile.examine(path)
+    plan = Plan.of(table, wanted)
+    with workplace() as parts, RefusedRows(table, report) as refused:
+        _require_channel(parts, wanted)
+        work = Import(parts, table, plan, refused, dry_run=dry_run)
+        is_cut_off = False
+        with progress(table.rows, shown=not as_json) as advance:
+            try:
+                work.run(advance=advance, wake=wake_drain)
+            except KeyboardInterrupt:
+                is_cut_off = True
+    said = _json(work, table, plan, refused, dry_run=dry_run, report=report) | {"complete": not is_cut_off}
+    if as_json:
+        display.print_json(said)
+    else:
+        _tell(said, table, refused, dry_run=dry_run, report=report)
+    if is_cut_off:
+        typer.echo("It was stopped. The same command goes on where it stopped; nothing is sent twice.", err=True)
+        raise typer.Exit(INTERRUPTED)
+    return refused.count > 0
+
+
+def _require_channel(parts: Parts, wanted: Wanted) -> None:
+    """Raises NotFound, once rather than for each row."""
+    name = wanted.fields.get("channel", DEFAULT_CHANNEL)
+    if name != DEFAULT_CHANNEL:
+        with snapshot(parts.engine) as connection:
+            registry.channel_id(connection, name)
+
+
+def _json(
+    work: Import, table: TableFile, plan: Plan, refused: RefusedRows, *, dry_run: bool, report: Path | None
+) -> dict[str, Any]:
+    return {
+        "file": str(table.path),
+        "run": plan.run,
+        "dry_run": dry_run,
+        "rows": table.rows,
+        "taken": work.result.taken,
+        "taken_before": work.result.taken_before,
+        "refused": refused.count,
+        "refused_by_code": {reason.code: reason.rows for reason in refused.reasons.values()},
+        "examples": [{"row": one.row, "to": one.to, "text": one.text} for one in work.result.examples],
+        "report": str(report) if report else None,
+        "encoding": table.encoding.removesuffix("-sig"),
+    }
+
+
+def _tell(
+    said: dict[str, Any], table: TableFile, refused: RefusedRows, *, dry_run: bool, report: Path | None
+) -> None:
+    if table.is_guessed:
+        display.say(
+            f"{table.path.name} is not UTF-8; it was read as Windows-1252. If letters look wrong, save it as UTF-8.",
+            style="yellow",
+        )
+    done = "would be taken" if dry_run else "taken"
+    rows = "1 row" if said["rows"] == 1 else f"{said['rows']} rows"
+    display.say(f"{rows}: {said['taken']} {done}, {said['taken_before']} were taken before, {refused.count} refused.")
+    for example in said["examples"] if dry_run else ():
+        display.say(f"Row {example['row']} to {example['to']}: {' '.join(example['text'].split())}")
+    if refused.count:
+        _tell_refused(refused, report)
+    if dry_run:
+        display.say("This was a dry run: nothing was stored. Without --dry-run it is sent.")
+    else:
+        display.say(f"The run is called {said['run']}. Follow its messages with: truetick messages")
+
+
+def _tell_refused(refused: RefusedRows, report: Path | None) -> None:
+    reasons = sorted(refused.reasons.values(), key=lambda reason: -reason.rows)
+    rows = [[str(reason.rows), reason.code, str(reason.first_row), reason.example] for reason in reasons]
+    display.table([">rows", "refused as", ">first", "reason"], rows, whole=["refused as"])
+    if report is not None:
+        display.say(f"The refused rows are in {report}. Correct them there, and import that file.")
+    else:
+        display.say("To have the refused rows in a file of their own, add: --report refused.csv")

@@ -1,0 +1,1 @@
+"""Imports: a table of recipients becomes messages, each row once however often it is imported."""
