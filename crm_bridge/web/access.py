@@ -1,56 +1,77 @@
-"""Who may use the API: bearers of one of the configured keys. Without a configured key nobody may."""
+"""Who may use the API: bearers of a key that opens what the route needs. Without any key nobody may."""
 
-import hashlib
-import hmac
-from collections.abc import Sequence
+from typing import NoReturn
 
 from apiflask import APIFlask
 from flask import request
-from pydantic import SecretStr
 
+from crm_bridge.web.described import description_of
+from crm_bridge.web.known_keys import Bearer, KnownKeys
 from crm_bridge.web.problems import Problem
+from crm_bridge.web.rates import Rates, address_of
+from worker.domain.access import Scope, written
 
 #: Everything below is closed; what else there is tells nothing and takes nothing.
 CLOSED = "/api/"
+#: What is open and not counted: webhooks, which come by the hundred and prove themselves, and signs of life.
+UNCOUNTED = ("/webhooks/", "/healthz", "/readyz")
 _CHALLENGE = 'Bearer realm="truetick"'
+_SENTENCES = {
+    "wrong_api_key": "This key is not one of those in TRUETICK_API_KEYS, nor one made by `truetick tokens add`.",
+    "expired_api_key": "This key has expired. Make a new one: truetick tokens rotate NAME --expires-in 90d",
+    "revoked_api_key": "This key was revoked. Make a new one: truetick tokens add NAME",
+}
 
 
-def register(app: APIFlask, api_keys: Sequence[SecretStr]) -> None:
-    digests = [_digest(key.get_secret_value()) for key in api_keys]
-
+def register(app: APIFlask, keys: KnownKeys, rates: Rates) -> None:
     @app.before_request
     def require_key() -> None:
         if not request.path.startswith(CLOSED):
+            if not request.path.startswith(UNCOUNTED):
+                rates.count(address_of(request.remote_addr))
             return
-        if not digests:
-            raise Problem(
-                503,
-                "no_api_key_configured",
-                "The API is closed because no key is configured. Set TRUETICK_API_KEYS to one or more long random "
-                "texts, separated by commas, and restart the web server.",
-            )
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Problem(
-                401, "no_api_key", "Send the header `Authorization: Bearer KEY`.", WWW_Authenticate=_CHALLENGE
-            )
-        if not _known(token.strip(), digests):
-            raise Problem(
-                401,
-                "wrong_api_key",
-                "This key is not one of those in TRUETICK_API_KEYS.",
-                WWW_Authenticate=f'{_CHALLENGE}, error="invalid_token"',
-            )
+        bearer = _bearer(keys, rates)
+        rates.count(bearer.name)
+        said = description_of(app.view_functions.get(request.endpoint or ""))
+        if said is not None and said.scope is not None and said.scope not in bearer.scopes:
+            _lacks(bearer, said.scope)
 
 
-def _known(token: str, digests: Sequence[bytes]) -> bool:
-    """Compares with every key, in the same time wherever they differ."""
-    given = _digest(token)
-    found = False
-    for digest in digests:
-        found |= hmac.compare_digest(given, digest)
-    return found
+def _bearer(keys: KnownKeys, rates: Rates) -> Bearer:
+    """Whoever makes this request. Failed attempts are counted by address, and cost a query only up to the limit."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else ""
+    bearer = keys.of_environment(key) if key else None
+    if bearer is not None:
+        return bearer
+    address = address_of(request.remote_addr)
+    if not key or not keys.is_remembered(key):
+        rates.require_room(address)
+    bearer, wrong = keys.made(key) if key else (None, "no_api_key")
+    if bearer is None:
+        rates.count(address)
+        _refuse(wrong, keys)
+    return bearer
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _refuse(code: str, keys: KnownKeys) -> NoReturn:
+    if not keys.any_there():
+        raise Problem(
+            503,
+            "no_api_key_configured",
+            "The API is closed because there is no key. Make one with `truetick tokens add NAME --scope send`, or "
+            "set TRUETICK_API_KEYS to long random texts, separated by commas, and restart the web server.",
+        )
+    if code == "no_api_key":
+        raise Problem(401, code, "Send the header `Authorization: Bearer KEY`.", WWW_Authenticate=_CHALLENGE)
+    raise Problem(401, code, _SENTENCES[code], WWW_Authenticate=f'{_CHALLENGE}, error="invalid_token"')
+
+
+def _lacks(bearer: Bearer, scope: Scope) -> NoReturn:
+    raise Problem(
+        403,
+        "missing_scope",
+        f"This needs a key with the scope {scope}; the one shown opens: {written(bearer.scopes)}. "
+        f"Make one: truetick tokens add NAME --scope {scope}",
+        WWW_Authenticate=f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"',
+    )

@@ -83,19 +83,46 @@ class MessageWithHistory(Message):
     events: list[Event]
 
 
+class Rates(_Shape):
+    """Of the messages that WaSender accepted in this time: how many WhatsApp has ticked, and had delivered, by now.
+
+    `failed` counts those that failed in this time. Seconds from acceptance to the first tick: half of the messages,
+    and 95 of 100, took no longer. `partial`: there were more, and the newest speak for the rest.
+    """
+
+    accepted: int
+    sent: int
+    delivered: int
+    failed: int
+    tick_median_s: float | None
+    tick_p95_s: float | None
+    per_minute: float
+    partial: bool
+
+
+class ChannelRates(_Shape):
+    hour: Rates
+    day: Rates
+
+
 class Channel(_Shape):
-    """`verified` is false when WaSender has not confirmed the state lately; `action` is what a person should do.
+    """`verified` is false when WaSender has not confirmed the state lately (last at `verified_at`); a channel that
+    was up then is `unverified`, and `last_known_state` says what it was. `action` is what a person should do.
 
     `flowing` is false, too, when the channel is up but WaSender answers badly or asked to wait, or the day's cap is
-    used up, as `note` says. `slowdown` is above 1 while refusals as "too many" slow the channel down.
+    used up, as `note` says. `slowdown` is above 1 while refusals as "too many" slow the channel down. Channels of one
+    `pool` may stand in for each other.
     """
 
     name: str
-    state: Literal["unknown", "up", "down", "mute", "blocked", "paused"]
+    pool: str | None
+    state: Literal["unverified", "unknown", "up", "down", "mute", "blocked", "paused"]
+    last_known_state: Literal["unknown", "up", "down", "mute", "blocked", "paused"]
     reason: str
     since: datetime
     checked_at: datetime | None
     verified: bool
+    verified_at: datetime | None
     flowing: bool
     pending: int
     unacked: int
@@ -113,6 +140,8 @@ class Channel(_Shape):
     posts_today: int
     action: str | None
     note: str | None
+    #: In the status alone.
+    rates: ChannelRates | None = None
 
 
 class WhatsappStatus(_Shape):
@@ -125,6 +154,14 @@ class WhatsappStatus(_Shape):
     unacked: int
     in_doubt: int
     attention: int
+
+
+class Webhook(BaseModel):
+    """What WaSender sends. What its events mean is WaSender's to describe."""
+
+    model_config = ConfigDict(extra="allow")
+
+    event: str
 
 
 class Received(_Shape):

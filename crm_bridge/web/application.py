@@ -4,15 +4,32 @@ from apiflask import APIFlask
 from flask import Response
 from flask.json.provider import DefaultJSONProvider
 
-from crm_bridge.web import access, health_routes, message_routes, openapi, problems, status_routes, webhook_routes
+from crm_bridge.web import (
+    access,
+    channel_routes,
+    diagnosis_routes,
+    docs_routes,
+    health_routes,
+    media_routes,
+    message_routes,
+    openapi,
+    problems,
+    reconnect_routes,
+    request_size,
+    status_routes,
+    webhook_routes,
+)
 from crm_bridge.web.bounded import Bounded
-from crm_bridge.web.waking import Waker, publish_hearing
+from crm_bridge.web.diagnosis_desk import DiagnosisDesk
+from crm_bridge.web.known_keys import KnownKeys
+from crm_bridge.web.rates import Rates
+from crm_bridge.web.reconnect_routes import LatestCodes
+from crm_bridge.web.waking import Waker, publish_check, publish_hearing
 from worker import tasks
 from worker.logs import configure_logging
 from worker.parts import Parts
 from worker.parts import parts as parts_of_process
 
-LARGEST_BODY_BYTES = 256 * 1024
 #: How long a request waits for a database that has frozen, and how many may be waiting.
 DATABASE_WAIT_S = 8.0
 DATABASE_CALLS = 32
@@ -34,16 +51,24 @@ def create_app(parts: Parts | None = None) -> APIFlask:
         parts = parts_of_process()
         configure_logging(parts.settings)
     app = APIFlask("crm_bridge.web", title=openapi.TITLE, version=openapi.VERSION, docs_path=None)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+    app.url_map.converters["message"] = message_routes.MessageIdConverter
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False
     database = Bounded(most=DATABASE_CALLS, wait_s=DATABASE_WAIT_S)
+    rates = Rates(parts.settings.requests_per_minute)
     problems.register(app)
-    access.register(app, parts.settings.api_keys)
+    request_size.register(app)
+    access.register(app, KnownKeys(parts, parts.settings.api_keys), rates)
     app.register_blueprint(message_routes.routes(parts, database, Waker(tasks.wake_drain)))
-    app.register_blueprint(status_routes.routes(parts, database))
+    app.register_blueprint(media_routes.routes(parts, database))
+    desk = DiagnosisDesk(parts, database)
+    app.register_blueprint(status_routes.routes(desk))
+    app.register_blueprint(diagnosis_routes.routes(desk))
+    app.register_blueprint(channel_routes.routes(parts, database, Waker(publish_check)))
+    app.register_blueprint(reconnect_routes.routes(parts, Waker(publish_check), LatestCodes()))
     app.register_blueprint(health_routes.routes(parts))
-    app.register_blueprint(webhook_routes.routes(parts, Waker(publish_hearing, pause_s=HEARING_PAUSE_S)))
+    app.register_blueprint(webhook_routes.routes(parts, Waker(publish_hearing, pause_s=HEARING_PAUSE_S), rates))
+    app.register_blueprint(docs_routes.routes())
     openapi.register(app)
     app.after_request(_add_headers)
     return app

@@ -35,13 +35,13 @@ def routes(parts: Parts) -> APIBlueprint:
     }
 
     @blueprint.get("/healthz")
-    @openapi.describe(gives={200: answers.Alive}, closed=False)
+    @openapi.describe(gives={200: answers.Alive}, scope=None)
     def healthz() -> Response:
         """Is the process alive? Says nothing about the database or the broker."""
         return jsonify({"status": "alive"})
 
     @blueprint.get("/readyz")
-    @openapi.describe(gives={200: answers.Ready}, refuses=(503,), closed=False)
+    @openapi.describe(gives={200: answers.Ready}, refuses=(503,), scope=None)
     def readyz() -> Response:
         """Are the database (at this program's revision) and the broker there? Answers within two seconds."""
         with ThreadPoolExecutor(len(asked)) as both:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import structlog
 from apiflask import APIFlask
-from flask import Response, request
+from flask import Blueprint, Response, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from werkzeug.exceptions import HTTPException
@@ -15,7 +15,7 @@ from werkzeug.routing import RoutingException
 
 from crm_bridge.web.bounded import TookTooLong
 from worker.database import DatabaseAway
-from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, NotFound, TruetickError
+from worker.domain.errors import Conflict, GatewayTrouble, InvalidNumber, InvalidRequest, NotFound, TruetickError
 from worker.readiness import lacks_tables
 
 log = structlog.get_logger(__name__)
@@ -29,12 +29,12 @@ _STATUS_OF_ERROR: dict[type[TruetickError], int] = {
     InvalidRequest: 422,
     NotFound: 404,
     Conflict: 409,
+    GatewayTrouble: 502,
 }
 #: What the framework refuses by itself: code and sentence.
 _REFUSALS = {
     404: ("unknown_route", "There is nothing at this address. GET /openapi.json lists what there is."),
     405: ("method_not_allowed", "This address does not take this method; the Allow header names those it takes."),
-    413: ("too_large", "The body is larger than 256 kB."),
 }
 
 
@@ -60,7 +60,7 @@ def problem_response(status: int, code: str, detail: str, **more: object) -> Res
     return Response(json.dumps(body | more), status, content_type="application/problem+json")
 
 
-def register(app: APIFlask) -> None:
+def register(app: APIFlask | Blueprint) -> None:
     app.register_error_handler(Problem, _told)
     app.register_error_handler(TruetickError, _refused)
     app.register_error_handler(HTTPException, _framework_refused)
@@ -85,6 +85,8 @@ def _framework_refused(error: HTTPException) -> Response | HTTPException:
     if isinstance(error, RoutingException) or error.code is None:
         return error
     code, detail = _REFUSALS.get(error.code, ("bad_request", "The request cannot be understood."))
+    if error.code == 413:
+        code, detail = "too_large", f"The body is larger than {(request.max_content_length or 0) // 1024} kB."
     response = problem_response(error.code, code, detail)
     allowed = error.get_response().headers.get("Allow")
     if allowed:
@@ -114,11 +116,17 @@ def _unavailable(code: str, detail: str) -> Response:
     return response
 
 
-def _broke(error: Exception) -> Response:
+def note_broken(error: Exception) -> str:
+    """Log what nobody thought of. Returns the id under which the log tells more."""
     error_id = secrets.token_hex(6)
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
     where = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in frames]
     log.error("request_broke", error_id=error_id, problem=type(error).__name__, route=_route(), where=where)
+    return error_id
+
+
+def _broke(error: Exception) -> Response:
+    error_id = note_broken(error)
     return problem_response(
         500,
         "internal_error",

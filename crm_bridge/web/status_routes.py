@@ -1,30 +1,22 @@
-"""`/api/whatsapp`: how the channels stand."""
-
-from typing import Any
+"""`/api/whatsapp/status`: how the channels stand, and how well they deliver."""
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
 from crm_bridge.web import answers, openapi
-from crm_bridge.web.bounded import Bounded
-from worker.channels import overview
-from worker.database import snapshot
-from worker.parts import Parts
+from crm_bridge.web.diagnosis_desk import DiagnosisDesk
 
 
-def routes(parts: Parts, database: Bounded) -> APIBlueprint:
+def routes(desk: DiagnosisDesk) -> APIBlueprint:
     blueprint = APIBlueprint("whatsapp", __name__, url_prefix="/api/whatsapp")
 
     @blueprint.get("/status")
-    @openapi.describe(gives={200: answers.WhatsappStatus}, refuses=(401, 503))
+    @openapi.describe(gives={200: answers.WhatsappStatus})
     def get_status() -> Response:
-        """How every channel stands: whether it can send, since when, what to do, and how much waits for it."""
-        return jsonify(database.run(lambda: _read(parts)))
+        """How every channel stands: can it send, since when, what to do, how much waits, how well it delivers.
+
+        A channel that was up when somebody last knew, and of which nobody has known for too long, is `unverified`.
+        """
+        return jsonify(desk.status())
 
     return blueprint
-
-
-def _read(parts: Parts) -> dict[str, Any]:
-    interval_s = parts.settings.check_interval_s
-    with snapshot(parts.engine) as connection:
-        return overview.as_json(overview.standings(connection, now=parts.clock(), check_interval_s=interval_s))

@@ -16,14 +16,21 @@ PAUSE_AFTER_TROUBLE_S = 1.0
 
 
 def publish_hearing() -> None:
-    """Ask a worker to use what webhooks said, from a thread that may wait.
+    """Ask a worker to use what webhooks said, from a thread that may wait."""
+    _publish("truetick.hear_webhooks", "the next look finds the facts")
 
-    A broker that is away costs only time: the facts are in the database.
-    """
+
+def publish_check() -> None:
+    """Ask a worker to look at the channels now, from a thread that may wait."""
+    _publish("truetick.check_channels", "the next check looks at the channels")
+
+
+def _publish(task: str, otherwise: str) -> None:
+    """A broker that is away costs only time: what there is to do stands in the database."""
     try:
-        celery.send_task("truetick.hear_webhooks", expires=60)
+        celery.send_task(task, expires=60)
     except BrokerTrouble as error:
-        log.warning("wake_up_not_published", problem=type(error).__name__, advice="the next look finds the facts")
+        log.warning("wake_up_not_published", problem=type(error).__name__, advice=otherwise)
         time.sleep(PAUSE_AFTER_TROUBLE_S)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from crm_bridge.web import answers
-from crm_bridge.web.application import LARGEST_BODY_BYTES
+from crm_bridge.web.request_size import LARGEST_BODY_BYTES
 from tests.bridge.conftest import AUTHORIZED
 from worker.domain.message_request import SendRequest
 

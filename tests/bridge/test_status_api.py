@@ -4,13 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 from crm_bridge.web import answers, create_app
 from tests.bridge.conftest import AUTHORIZED
+from tests.drain.scene import Crm, drain
+from tests.real_servers import wait_until
 from wasender_sandbox.control import Sandbox
-from worker import health
+from worker import evidence, health
 from worker.channels import registry, states
 from worker.database import transaction
 from worker.parts import Parts
@@ -67,7 +70,9 @@ def test_a_state_that_nobody_confirmed_lately_is_not_vouched_for(app: APIFlask, 
     status = status_of(create_app(later).test_client())
 
     (channel,) = status["channels"]
-    assert (channel["state"], channel["verified"], status["all_up"]) == ("up", False, False)
+    assert (channel["state"], channel["last_known_state"]) == ("unverified", "up"), "never the last green"
+    assert (channel["verified"], status["all_up"]) == (False, False)
+    assert channel["verified_at"] == channel["checked_at"]
     assert "worker" in channel["action"]
 
 
@@ -107,3 +112,38 @@ def test_a_paused_channel_says_how_it_is_resumed(client: FlaskClient, parts: Par
 
     assert channel["state"] == "paused"
     assert "truetick channels resume default" in channel["action"]
+
+
+def test_a_channel_that_is_down_says_so_even_when_nobody_has_looked_for_a_while(
+    app: APIFlask, parts: Parts, sandbox: Sandbox
+) -> None:
+    sandbox.set_status("default", "logged_out")
+    health.check_channels(parts)
+    later = replace(parts, clock=lambda: parts.clock() + timedelta(minutes=5))
+
+    (channel,) = status_of(create_app(later).test_client())["channels"]
+
+    assert (channel["state"], channel["reason"], channel["verified"]) == ("down", "logged_out", False)
+
+
+def test_each_channel_tells_how_well_it_delivers(
+    client: FlaskClient, parts: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "RUN_S", 0.3)
+    sandbox.switch("ack_after_s", 0)
+    crm = Crm(parts, sandbox)
+    crm.channels("default")
+    health.check_channels(parts)
+    crm.enqueue(["one", "two", "three"])
+    drain(parts)
+    wait_until(lambda: len(sandbox.ledger(acked=True)) == 3, within_s=5, what="the ticks")
+    crm.set_message(1, next_check_at=parts.clock())
+    evidence.reconcile_messages(parts)
+
+    (channel,) = status_of(client)["channels"]
+
+    hour, day = channel["rates"]["hour"], channel["rates"]["day"]
+    assert (hour["accepted"], hour["failed"], day["accepted"]) == (3, 0, 3)
+    assert hour["sent"] >= 1
+    assert hour["tick_median_s"] <= hour["tick_p95_s"]
+    assert hour["per_minute"] == 0.05

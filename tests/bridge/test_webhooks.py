@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
 from crm_bridge.web import answers, create_app, webhook_access
-from crm_bridge.web.application import LARGEST_BODY_BYTES
+from crm_bridge.web.request_size import LARGEST_BODY_BYTES
 from tests.gateway.strategies import bodies, json_values
 from worker.channels import registry
 from worker.channels.registry import NewChannel

@@ -218,3 +218,71 @@ def test_a_webhook_secret_is_kept_encrypted_and_can_be_replaced(on: Truetick, pa
     assert "--secret -" in unasked.err
     assert unknown.code == 1
     assert "sales" in unknown.err
+
+
+def test_a_channel_is_shown_in_full_but_for_its_secrets(on: Truetick) -> None:
+    on("channels", "add", "sales", "--api-key", "a-secret-key", "--pool", "main", "--session-id", "501")
+
+    said, as_json = on("channels", "show", "sales"), on("channels", "show", "sales", "--json")
+    unknown = on("channels", "show", "nowhere")
+
+    assert said.code == 0, said.err
+    assert "its own, encrypted" in said.out
+    assert (as_json.json["pool"], as_json.json["session_id"], as_json.json["has_webhook_secret"]) == (
+        "main",
+        501,
+        False,
+    )
+    assert "a-secret-key" not in said.out + as_json.out
+    assert unknown.code == 1
+
+
+def test_channels_are_put_into_a_pool_and_taken_out(on: Truetick) -> None:
+    on("channels", "add", "sales", "--api-key", "k", "--pool", "main")
+
+    joined = on("channels", "set-pool", "default", "main")
+    listed = on("channels")
+    left = on("channels", "set-pool", "sales", "-", "--json")
+    bad = on("channels", "set-pool", "sales", "Main Pool")
+
+    assert "in pool main, with sales." in " ".join(joined.out.split())
+    assert "POOL" in listed.out
+    assert answers.Channel.model_validate(left.json).pool is None
+    assert (bad.code, "cannot be a pool's name" in bad.err) == (1, True)
+
+
+def test_a_pace_is_changed_but_for_the_environments(on: Truetick) -> None:
+    on("channels", "add", "sales", "--api-key", "k", "--daily-cap", "50")
+    on("send", "7033009600", "Hello")
+
+    said = on("channels", "set-pace", "sales", "256/60", "--json")
+    default = on("channels", "set-pace", "default", "256/60")
+    bad = on("channels", "set-pace", "sales", "fast")
+
+    assert (said.json["pace"], said.json["daily_cap"]) == ("256/60", None)
+    assert (default.code, "TRUETICK_PACE" in default.err) == (1, True)
+    assert (bad.code, "MESSAGES/SECONDS" in bad.err) == (1, True)
+
+
+def test_a_channel_without_a_history_can_be_removed(on: Truetick) -> None:
+    on("channels", "add", "slaes", "--api-key", "k")
+    on("send", "7033009600", "Hello")
+
+    removed = on("channels", "remove", "slaes")
+    used = on("channels", "remove", "default")
+
+    assert removed.code == 0, removed.err
+    assert (used.code, "Pause it instead" in used.err) == (1, True)
+    assert [channel["name"] for channel in on("channels", "--json").json["channels"]] == ["default"]
+
+
+def test_a_message_is_sent_by_a_channel_of_its_pool(on: Truetick) -> None:
+    on("channels", "add", "sales", "--api-key", "k", "--pool", "main")
+
+    sent = on("send", "7033009600", "Hello", "--pool", "main", "--failover", "--json")
+    both = on("send", "7033009600", "Hello", "--pool", "main", "--channel", "default")
+    unknown = on("send", "7033009600", "Hello", "--pool", "nowhere")
+
+    assert (sent.code, sent.json["channel"]) == (0, "sales")
+    assert (both.code, "not both" in both.err) == (1, True)
+    assert (unknown.code, "Known pools: main." in " ".join(unknown.err.split())) == (1, True)

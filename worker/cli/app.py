@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from worker.cli import channel_commands, db_commands, message_commands, outage_commands, stack_commands
+from worker.cli import (
+    audit_commands,
+    callback_commands,
+    channel_commands,
+    check_commands,
+    db_commands,
+    import_commands,
+    message_commands,
+    opt_out_commands,
+    outage_commands,
+    stack_commands,
+    token_commands,
+)
 from worker.domain.errors import TruetickError
 
 app = typer.Typer(
@@ -18,8 +30,14 @@ app = typer.Typer(
 
 stack_commands.register(app)
 message_commands.register(app)
+import_commands.register(app)
+audit_commands.register(app)
 channel_commands.register(app)
 outage_commands.register(app)
+opt_out_commands.register(app)
+callback_commands.register(app)
+token_commands.register(app)
+check_commands.register(app)
 db_commands.register(app)
 
 
@@ -34,6 +52,11 @@ def run(commands: typer.Typer) -> None:
 
 def main() -> None:
     run(app)
+
+
+def check_whatsapp_connection() -> None:
+    """`truetick check` under the name that people of other installations know it by."""
+    run(check_commands.alone())
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import AsJson
+from worker.cli import channel_setting_commands, linking_commands
+from worker.cli.options import AsJson, ChannelName, DailyCap
 
 channels = typer.Typer(invoke_without_command=True)
-#: As many as a column holds; whoever wants more wants no cap.
-MOST_A_DAY = 1_000_000_000
-Name = Annotated[str, typer.Argument(help="The channel's name: a-z, 0-9, - and _.", show_default=False)]
 
 
 ApiKey = Annotated[
@@ -34,6 +32,8 @@ WebhookSecret = Annotated[
 
 def register(app: typer.Typer) -> None:
     app.command()(status)
+    channel_setting_commands.register(channels)
+    linking_commands.register(channels)
     app.add_typer(channels, name="channels")
 
 
@@ -53,7 +53,7 @@ def status(as_json: AsJson = False) -> None:
 
 @channels.callback()
 def list_channels(context: typer.Context, as_json: AsJson = False) -> None:
-    """List, add, pause and resume channels (WhatsApp numbers), replace their keys. Without a command, list them.
+    """List, add, pause, resume, set up and reconnect channels (WhatsApp numbers). Without a command, list them.
 
     Example: `truetick channels`
 
@@ -67,7 +67,7 @@ def list_channels(context: typer.Context, as_json: AsJson = False) -> None:
 
 @channels.command()
 def add(
-    name: Name,
+    name: ChannelName,
     api_key: ApiKey = None,
     webhook_secret: Annotated[
         str | None,
@@ -75,9 +75,9 @@ def add(
     ] = None,
     session_id: Annotated[int | None, typer.Option(min=1, help="WaSender's number of the session.")] = None,
     pace: Annotated[str, typer.Option(metavar="N/S", help="At most N messages in S seconds.")] = "1/5",
-    daily_cap: Annotated[
-        int | None,
-        typer.Option(min=1, max=MOST_A_DAY, metavar="N", help="At most N messages a day (UTC): 50 on trial."),
+    daily_cap: DailyCap = None,
+    pool: Annotated[
+        str | None, typer.Option(metavar="POOL", help="Channels of one pool may stand in for each other.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -90,6 +90,8 @@ def add(
     Example: `truetick channels add sales --api-key - --pace 256/60 < key-file`
 
     Example: `truetick channels add trial --pace 1/60 --daily-cap 50`
+
+    Example: `truetick channels add sales-2 --pool sales`
     """
     from worker.cli import channel_work
 
@@ -100,12 +102,13 @@ def add(
         session_id=session_id,
         pace=pace,
         daily_cap=daily_cap,
+        pool=pool,
         as_json=as_json,
     )
 
 
 @channels.command()
-def set_key(name: Name, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+def set_key(name: ChannelName, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """Replace a channel's API key, and have it checked anew. A block for a bad key ends by that.
 
     Other users of this machine can see a key on the command line: leave it out to be asked, or pipe it in.
@@ -120,7 +123,7 @@ def set_key(name: Name, api_key: ApiKey = None, as_json: AsJson = False) -> None
 
 
 @channels.command()
-def set_webhook_secret(name: Name, secret: WebhookSecret = None, as_json: AsJson = False) -> None:
+def set_webhook_secret(name: ChannelName, secret: WebhookSecret = None, as_json: AsJson = False) -> None:
     """Set or replace the secret that WaSender's webhooks for a channel have to come with.
 
     Other users of this machine can see a secret on the command line: leave it out to be asked, or pipe it in.
@@ -136,7 +139,7 @@ def set_webhook_secret(name: Name, secret: WebhookSecret = None, as_json: AsJson
 
 
 @channels.command()
-def pause(name: Name, as_json: AsJson = False) -> None:
+def pause(name: ChannelName, as_json: AsJson = False) -> None:
     """Stop sending on a channel. Its messages wait; nothing is lost.
 
     Example: `truetick channels pause sales`
@@ -147,7 +150,7 @@ def pause(name: Name, as_json: AsJson = False) -> None:
 
 
 @channels.command()
-def resume(name: Name, as_json: AsJson = False) -> None:
+def resume(name: ChannelName, as_json: AsJson = False) -> None:
     """Let a paused or blocked channel go on, once WaSender says that it is connected.
 
     Example: `truetick channels resume sales`

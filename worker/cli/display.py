@@ -22,7 +22,7 @@ _STYLES = {
 
 
 def print_json(answer: Any) -> None:
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=not _takes_unicode()))
+    typer.echo(json.dumps(answer, indent=2, ensure_ascii=not takes_unicode()))
 
 
 def plain(value: object) -> str:
@@ -78,5 +78,5 @@ def clock_time(told: str | None) -> str:
     return "" if told is None else told[:19].replace("T", " ")
 
 
-def _takes_unicode() -> bool:
+def takes_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -4,6 +4,7 @@ What they do stands in `worker.cli.message_work`.
 """
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -47,6 +48,14 @@ def send(
     to: Annotated[str, typer.Argument(help="A phone number as people write it, or a group's JID.")],
     text: Annotated[str | None, typer.Argument(help="The text, or the caption of what is sent.")] = None,
     channel: Annotated[str | None, typer.Option(help="Which channel sends it.", show_default="default")] = None,
+    pool: Annotated[str | None, typer.Option(help="Any channel of this pool sends it.")] = None,
+    failover: Annotated[
+        bool | None, typer.Option("--failover", help="Another channel of the pool may, while its own cannot.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Send this file, with the text as its caption."),
+    ] = None,
     image_url: MediaUrl = None,
     video_url: MediaUrl = None,
     document_url: MediaUrl = None,
@@ -59,6 +68,12 @@ def send(
     idempotency_key: Annotated[str | None, typer.Option(help="Of all with the same key one is sent.")] = None,
     message_id: Annotated[str | None, typer.Option(metavar="UUID", help="The id to give it.")] = None,
     crm_ref: Annotated[str | None, typer.Option(help="What the CRM calls it.")] = None,
+    reply_to: Annotated[
+        str | None, typer.Option(metavar="ID", help="The message to the same recipient that this one quotes.")
+    ] = None,
+    check_number: Annotated[
+        bool | None, typer.Option("--check-number", help="Ask first whether the number is on WhatsApp.")
+    ] = None,
     priority: Annotated[Priority | None, typer.Option(help="Bulk goes out when nothing else waits.")] = None,
     send_after: Moment = None,
     expires_at: Moment = None,
@@ -72,11 +87,16 @@ def send(
     Example: `truetick send "+91 70330 09600" "Hello"`
 
     Example: `truetick send 7033009600 "Your bill" --document-url https://example.com/bill.pdf --crm-ref 4711`
+
+    Example: `truetick send 7033009600 "The new shop" --file shop.jpg`
     """
     asked = {name: value for name, value in locals().items() if name != "as_json" and value is not None}
     from worker.cli import message_work
 
-    message_work.send({name: str(value) for name, value in asked.items()}, as_json=as_json)
+    given = {
+        name: value if isinstance(value, bool) else str(value) for name, value in asked.items() if name != "file"
+    }
+    message_work.send(given, file=file, as_json=as_json)
 
 
 def messages(

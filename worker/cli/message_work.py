@@ -1,13 +1,14 @@
 """What the message commands do. On the operator's own terminal numbers stand in full."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from rich.text import Text
 
 from worker import intake
-from worker.cli import display
+from worker.cli import display, file_work
 from worker.cli.why_page import show_why
 from worker.cli.workplace import Workers, look_for_workers, wake_drain, workplace
 from worker.database import snapshot, transaction
@@ -26,11 +27,15 @@ from worker.why import Explanation, explain
 WIDE = 110
 
 
-def send(asked: dict[str, Any], *, as_json: bool) -> None:
-    """Store the message, wake the workers, and tell what it waits for."""
-    request = parse_request(asked)
+def send(asked: dict[str, Any], *, file: Path | None, as_json: bool) -> None:
+    """Store the message (and the file that it carries), wake the workers, and tell what it waits for."""
+    given = file_work.read(file) if file is not None else None
+    request = parse_request(asked) if given is None else None
     with workplace() as parts:
         with transaction(parts.engine) as connection:
+            if given is not None:
+                request = parse_request(file_work.keep(connection, given, now=parts.clock()) | asked)
+            assert request is not None
             enqueued = intake.send_request(
                 parts, connection, request, now=parts.clock(), message_id=uuid4(), source=Source.OPERATOR
             )

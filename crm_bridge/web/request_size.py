@@ -1,0 +1,27 @@
+"""How large a request may be. What is larger is refused before anybody reads it."""
+
+from apiflask import APIFlask
+from flask import request
+
+from crm_bridge.web.problems import Problem
+
+LARGEST_BODY_BYTES = 256 * 1024
+#: The server in front cuts the connection at 4,094.
+LONGEST_ADDRESS = 4000
+LARGEST_HEADERS = 16 * 1024
+
+
+def register(app: APIFlask) -> None:
+    #: Bulk requests have a limit of their own.
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+
+    @app.before_request
+    def require_moderate_size() -> None:
+        if len(request.path) + len(request.query_string) > LONGEST_ADDRESS:
+            raise Problem(
+                414,
+                "address_too_long",
+                f"The address with its parameters has more than {LONGEST_ADDRESS} characters.",
+            )
+        if sum(len(name) + len(value) for name, value in request.headers) > LARGEST_HEADERS:
+            raise Problem(431, "headers_too_long", f"The headers are larger than {LARGEST_HEADERS // 1024} kB.")
