@@ -19,7 +19,7 @@ from worker.domain.errors import InvalidRequest, NotConfigured
 from worker.domain.log_match import ABSENT_AFTER, Absent, Ambiguous, Found, NoProof, Reason, match_log
 from worker.domain.log_reading import DoubtedAttempt, LogReading, read_log
 from worker.gateway.payload import build_payload
-from worker.outbox import open_fates
+from worker.outbox import contents, open_fates
 from worker.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -91,7 +91,7 @@ def verdicts(connection: Connection, rows: Sequence[Any], look: Look | None, *, 
             in_flight=[
                 attempt
                 for row in open_fates.rivals(connection, channel_id, besides=[row.seq for row in rows], now=now)
-                if (attempt := _attempt(row, after_id=None)) is not None
+                if (attempt := _attempt(connection, row, channel_id, at=now, after_id=None)) is not None
             ],
         )
     return {row.seq: _looked_up(found.get(row.attempt_id), row, look, now) for row in rows}
@@ -114,13 +114,20 @@ def _looked_up(verdict: Any, row: Any, look: Look, now: datetime) -> LookedUp:
 
 def _doubted(connection: Connection, row: Any) -> DoubtedAttempt | None:
     began_at = row.started_at or row.claimed_at
-    return _attempt(row, after_id=open_fates.last_id_before(connection, row.channel_id, row.attempt_id, began_at))
+    after_id = open_fates.last_id_before(connection, row.channel_id, row.attempt_id, began_at)
+    return _attempt(connection, row, row.channel_id, at=began_at, after_id=after_id)
 
 
-def _attempt(row: Any, *, after_id: int | None) -> DoubtedAttempt | None:
+def _attempt(
+    connection: Connection, row: Any, channel_id: int, *, at: datetime, after_id: int | None
+) -> DoubtedAttempt | None:
+    """None where nobody knows what was posted at that time, or nothing can have been: the log proves nothing then."""
+    content = contents.as_posted(connection, row.content, channel_id=channel_id, recipient=row.recipient, at=at)
+    if content is None:
+        return None
     try:
-        posted = json.loads(build_payload(row.recipient, row.content))
-    except InvalidRequest:  # then it was never posted, and the log proves nothing about it
+        posted = json.loads(build_payload(row.recipient, content))
+    except InvalidRequest:
         return None
     return DoubtedAttempt(
         attempt_id=row.attempt_id,

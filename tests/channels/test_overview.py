@@ -4,12 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from tests.outbox.desk import ALICE, BOB, CAROL, Desk
+from tests.outbox.desk import ALICE, BOB, CAROL, PACE, Desk
 from worker.channels import overview
 from worker.channels.overview import ChannelStanding
 from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Ack
 from worker.domain.outcomes import Cause
+from worker.domain.pace import Pacing
 
 INTERVAL_S = 30.0
 
@@ -92,7 +93,9 @@ def test_a_channel_that_is_up_without_messages_flowing_says_why(
     if queued:
         desk.enqueue(channel_id)
     slot = desk.now + timedelta(seconds=slot_in_s)
-    desk.set_channel(channel_id, checked_at=desk.now, next_slot_at=slot, failures=failures)
+    refused = said is not None and not failures
+    slowdown = Pacing(pace=PACE).throttled(7200).slowdown if refused else 1.0
+    desk.set_channel(channel_id, checked_at=desk.now, next_slot_at=slot, failures=failures, slowdown=slowdown)
 
     (standing,) = standings(desk)
 

@@ -34,6 +34,11 @@ def take_due_checks(connection: Connection, *, now: datetime, again_at: datetime
     return rows
 
 
+def ask_now(connection: Connection, channel_id: int, *, now: datetime) -> None:
+    """This channel is due for the question."""
+    connection.execute(update(Channel).where(Channel.id == channel_id).values(check_due_at=now))
+
+
 def one(connection: Connection, channel_id: int) -> Any:
     """The same columns of one channel; None for a paused one, which nobody asks about."""
     return connection.execute(

@@ -134,3 +134,12 @@ def needs_wake(connection: Connection, channel_id: int, now: datetime) -> bool:
     message), nor while the channel cannot send or its window is full (whoever lets it send again wakes a run)."""
     asked = {"id": channel_id, "now": now, "horizon": now + SOON}
     return connection.execute(_NEEDS_WAKE, asked).first() is not None
+
+
+def is_at_work(connection: Connection, channel_id: int, *, now: datetime) -> bool:
+    """Does a run hold the channel, or is a message of it being sent?"""
+    held = select(Channel.id).where(Channel.id == channel_id, Channel.lease_expires_at > now)
+    sending = select(Message.seq).where(
+        Message.channel_id == channel_id, Message.state == literal_column("'sending'")
+    )
+    return any(connection.execute(found.limit(1)).first() is not None for found in (held, sending))

@@ -18,6 +18,9 @@ from worker.outbox.reading import attention_counts, backlog
 #: A state that nobody confirmed for this many check intervals is no longer vouched for.
 FRESH_INTERVALS = 3
 
+#: What a channel is called that was up when somebody last knew.
+UNVERIFIED = "unverified"
+
 _NOBODY_ASKS = "No worker has asked WaSender about it lately. Start a worker and beat (truetick up)."
 _NO_ANSWER = "WaSender could not be asked about it lately. Check the network and WASENDER_BASE_URL."
 
@@ -56,11 +59,18 @@ class ChannelStanding:
     last_tick_at: datetime | None
     last_webhook_at: datetime | None
     webhooks: Webhooks
+    #: Channels of one pool may stand in for each other; None: it stands alone.
+    pool: str | None
 
     @property
     def has_key(self) -> bool:
         """Has it a key to send with? A worker found out, for keys may stand in the worker's environment alone."""
         return not (self.state is ChannelState.BLOCKED and self.reason == "no_api_key")
+
+    @property
+    def shown_state(self) -> str:
+        """The state for whoever reads no further: a channel is never called up by evidence that is old."""
+        return UNVERIFIED if self.state is ChannelState.UP and not self.verified else self.state.value
 
     @property
     def sends(self) -> bool:
@@ -75,11 +85,14 @@ class ChannelStanding:
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "state": self.state.value,
+            "pool": self.pool,
+            "state": self.shown_state,
+            "last_known_state": self.state.value,
             "reason": self.reason,
             "since": _iso(self.since),
             "checked_at": _iso(self.checked_at),
             "verified": self.verified,
+            "verified_at": _iso(self.checked_at),
             "flowing": self.flowing,
             "pending": self.pending,
             "unacked": self.unacked,
@@ -164,6 +177,7 @@ def _standing(
         last_tick_at=row.last_tick_at,
         last_webhook_at=row.last_webhook_at,
         webhooks=webhooks(row.last_webhook_at, row.last_tick_at),
+        pool=row.pool,
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select, update
 
@@ -27,6 +28,7 @@ class NewChannel:
     api_key_encrypted: str | None = None
     webhook_secret_encrypted: str | None = None
     gateway_session_id: int | None = None
+    pool: str | None = None
 
 
 def ensure_default(connection: Connection, pace: Pace, now: datetime, *, daily_cap: int | None = None) -> int:
@@ -38,7 +40,14 @@ def ensure_default(connection: Connection, pace: Pace, now: datetime, *, daily_c
     return channel_id(connection, DEFAULT_CHANNEL)
 
 
-def follow_environment(connection: Connection, pace: Pace, now: datetime, *, daily_cap: int | None = None) -> None:
+def follow_environment(
+    connection: Connection,
+    pace: Pace,
+    now: datetime,
+    *,
+    daily_cap: int | None = None,
+    first_contact_cap: int | None = None,
+) -> None:
     """Keep the default channel as the workers' environment says. Only workers know; a shell's settings may differ.
 
     A channel that waits for midnight because of its cap goes on at once when the cap is raised or taken away.
@@ -48,22 +57,35 @@ def follow_environment(connection: Connection, pace: Pace, now: datetime, *, dai
         Channel.pace_messages != pace.messages,
         Channel.pace_seconds != pace.seconds,
         Channel.daily_cap.is_distinct_from(daily_cap),
+        Channel.first_contact_cap.is_distinct_from(first_contact_cap),
     )
     changed = connection.execute(
         select(Channel.__table__).where(Channel.id == default, differs).with_for_update(key_share=True)
     ).one_or_none()
     if changed is None:
         return
-    before = Pacing.of(changed)
-    after = replace(before, pace=pace, daily_cap=daily_cap)
-    slot = changed.next_slot_at
-    if before.is_used_up(now) and slot == before.allowed_from(now) and not after.is_used_up(now):
-        slot = after.allowed_from(now + after.interval)
+    slot = slot_at(changed, pace, daily_cap, now)
     connection.execute(
         update(Channel)
         .where(Channel.id == default)
-        .values(pace_messages=pace.messages, pace_seconds=pace.seconds, daily_cap=daily_cap, next_slot_at=slot)
+        .values(
+            pace_messages=pace.messages,
+            pace_seconds=pace.seconds,
+            daily_cap=daily_cap,
+            first_contact_cap=first_contact_cap,
+            next_slot_at=slot,
+        )
     )
+
+
+def slot_at(row: Any, pace: Pace, daily_cap: int | None, now: datetime) -> datetime:
+    """The next slot of a channel that gets this pace and cap: sooner where it waits for midnight without need."""
+    before = Pacing.of(row)
+    after = replace(before, pace=pace, daily_cap=daily_cap)
+    slot: datetime = row.next_slot_at
+    if before.is_used_up(now) and slot == before.allowed_from(now) and not after.is_used_up(now):
+        return after.allowed_from(now + after.interval)
+    return slot
 
 
 def add(connection: Connection, channel: NewChannel, now: datetime) -> int:
@@ -72,6 +94,8 @@ def add(connection: Connection, channel: NewChannel, now: datetime) -> int:
         raise InvalidRequest(
             f"{channel.name[:70]!r} cannot be a channel's name. Use 1 to 64 of a-z, 0-9, - and _.", code="bad_name"
         )
+    if channel.pool is not None:
+        check_pool(channel.pool)
     if not _insert(connection, channel, now):
         raise Conflict(f"There is a channel named {channel.name} already.", code="channel_exists")
     return channel_id(connection, channel.name)
@@ -88,6 +112,7 @@ def _insert(connection: Connection, channel: NewChannel, now: datetime) -> bool:
             pace_messages=channel.pace.messages,
             pace_seconds=channel.pace.seconds,
             daily_cap=channel.daily_cap,
+            pool=channel.pool,
             created_at=now,
             state=ChannelState.UNKNOWN,
             reason="",
@@ -107,7 +132,9 @@ def _insert(connection: Connection, channel: NewChannel, now: datetime) -> bool:
 
 def channel_id(connection: Connection, name: str) -> int:
     """Raises NotFound, naming the channels there are."""
-    found = connection.execute(select(Channel.id).where(Channel.name == name)).scalar_one_or_none()
+    asked = select(Channel.id).where(Channel.name == name)
+    # What can be no name may hold what a database refuses to look for.
+    found = connection.execute(asked).scalar_one_or_none() if _NAME.fullmatch(name) else None
     if found is None:
         names = connection.execute(select(Channel.name).order_by(Channel.name).limit(20)).scalars().all()
         known = f"Known channels: {', '.join(names)}." if names else "There is none yet."
@@ -120,6 +147,14 @@ def replace_webhook_secret(connection: Connection, channel_id: int, sealed: str)
     connection.execute(update(Channel).where(Channel.id == channel_id).values(webhook_secret_encrypted=sealed))
 
 
+def check_pool(name: str) -> None:
+    """Raises InvalidRequest for what cannot be a pool's name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name[:70]!r} cannot be a pool's name. Use 1 to 64 of a-z, 0-9, - and _.", code="bad_name"
+        )
+
+
 def learn_session_id(connection: Connection, channel_id: int, session_id: int) -> None:
     """WaSender's number of the session, found by the channel's key."""
     connection.execute(
@@ -127,6 +162,11 @@ def learn_session_id(connection: Connection, channel_id: int, session_id: int) -
         .where(Channel.id == channel_id, Channel.gateway_session_id.is_(None))
         .values(gateway_session_id=session_id)
     )
+
+
+def note_session_id(connection: Connection, channel_id: int, session_id: int) -> None:
+    """WaSender lists the channel's key with this number, whatever was noted before."""
+    connection.execute(update(Channel).where(Channel.id == channel_id).values(gateway_session_id=session_id))
 
 
 def all_channels(connection: Connection) -> list[Row[tuple[Channel]]]:

@@ -14,6 +14,8 @@ from worker.models import Channel
 from worker.outbox.events import Source, event, record
 from worker.outbox.questions import ask_soon
 
+#: Why a channel is paused, where no story of Truetick's did it.
+BY_A_PERSON = "by a person"
 #: A mute channel is left alone this long before a single message is tried: its session may be restarting.
 FIRST_PROBE_AFTER = timedelta(seconds=10)
 
@@ -72,12 +74,22 @@ def block(connection: Connection, channel_id: int, reason: str, *, now: datetime
         _write(connection, kept, verdict, now=now, source=Source.WORKER)
 
 
-def pause(connection: Connection, channel_id: int, *, now: datetime) -> None:
-    """Stop a channel because a person says so; harmless when it is paused already."""
+def pause(connection: Connection, channel_id: int, *, now: datetime, reason: str = BY_A_PERSON) -> None:
+    """Stop a channel because a person says so; harmless when it is paused, but a person's pause outlasts others."""
     kept = _locked(connection, channel_id)
-    if kept.state is not ChannelState.PAUSED:
-        verdict = ChannelVerdict(ChannelState.PAUSED, "by a person")
+    if kept.state is not ChannelState.PAUSED or (kept.reason != reason and reason == BY_A_PERSON):
+        verdict = ChannelVerdict(ChannelState.PAUSED, reason)
         _write(connection, kept, verdict, now=now, source=Source.OPERATOR)
+
+
+def end_pause(connection: Connection, channel_id: int, reason: str, *, now: datetime) -> bool:
+    """Let a channel go on that is paused for this reason, and no other. True if it was."""
+    kept = _locked(connection, channel_id)
+    if kept.state is not ChannelState.PAUSED or kept.reason != reason:
+        return False
+    _write(connection, kept, ChannelVerdict(ChannelState.UNKNOWN, ""), now=now, source=Source.OPERATOR)
+    connection.execute(update(Channel).where(Channel.id == channel_id).values(check_due_at=now))
+    return True
 
 
 def resume(connection: Connection, channel_id: int, *, now: datetime) -> None:

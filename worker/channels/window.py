@@ -88,7 +88,7 @@ def _counted(row: Any, ticks: ChannelTicks, now: datetime, most_unacked: int, ac
     latency_s = row.tick_latency_s
     for sample_s in ticks.latencies_s:
         latency_s = rules.smoothed(latency_s, sample_s)
-    through = max(ticks.through, _ticked_through(row, ack_timeout_s) or ticks.through)
+    through = max(ticks.through, ticked_through(row, ack_timeout_s) or ticks.through)
     overtaken = through - timedelta(seconds=rules.patience_s(ack_timeout_s, latency_s))
     return values | {
         "_last_tick_at": now,
@@ -98,8 +98,11 @@ def _counted(row: Any, ticks: ChannelTicks, now: datetime, most_unacked: int, ac
     }
 
 
-def _ticked_through(row: Any, ack_timeout_s: float) -> datetime | None:
-    """When the latest-accepted one of the ticked messages was accepted. `overtaken_before` lies a patience before."""
+def ticked_through(row: Any, ack_timeout_s: float) -> datetime | None:
+    """When the latest-accepted one of the ticked messages was accepted; None before the first tick.
+
+    `row` has overtaken_before, which lies a patience before, and tick_latency_s.
+    """
     patience = timedelta(seconds=rules.patience_s(ack_timeout_s, row.tick_latency_s))
     before: datetime | None = row.overtaken_before
     return before and before + patience
@@ -156,7 +159,7 @@ def _silence(row: Any, unticked: Sequence[Any], now: datetime, ack_timeout_s: fl
     patience_s = rules.patience_s(ack_timeout_s, row.tick_latency_s)
     overdue_by = now - timedelta(seconds=patience_s)
     # What was accepted before a message that has been ticked says something about its recipient, not the channel.
-    through = _ticked_through(row, ack_timeout_s)
+    through = ticked_through(row, ack_timeout_s)
     in_silence = [message for message in counted if through is None or message.accepted_at > through]
     outstanding = len(counted)
     overdue = [message for message in in_silence if message.accepted_at <= overdue_by]
