@@ -77,5 +77,6 @@ beat_schedule = {
         "hear_webhooks": _s.reconcile_interval_s,
         "resolve_doubts": _s.reconcile_interval_s,
         "sweep": _s.sweep_interval_s,
+        "deliver_callbacks": _s.sweep_interval_s,
     }.items()
 }

@@ -1,18 +1,21 @@
 """Engines and transactions: how this project talks to PostgreSQL and SQLite so that both behave alike."""
 
+import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 #: What a database that is away, restarting, locked or (in a failover) read-only raises, and a pool whose connections
 #: all hang on one that is stuck: the work is worth trying again.
@@ -107,3 +110,44 @@ def insert_unless_there(connection: Connection, table: type[DeclarativeBase]) ->
     """An INSERT that does nothing where a unique column already holds the value; add `.values(…)`."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing()
+
+
+#: From so many rows on, one document is cheaper than thousands of parameters.
+MANY_ROWS = 50
+
+
+def insert_many(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, returning: Sequence[str] = ()
+) -> Sequence[Any]:
+    """Insert rows (by the names of columns, all with the same ones) in their order, but for those that are there.
+
+    Gives the columns in `returning` of those that were inserted. PostgreSQL takes many as one JSON document: taking
+    apart a statement with a parameter for each value would cost more than storing them.
+    """
+    if connection.dialect.name != "postgresql" or len(rows) < MANY_ROWS:
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        statement: Any = insert(table).on_conflict_do_nothing()
+        if not returning:
+            connection.execute(statement, [dict(row) for row in rows])
+            return ()
+        wanted = (table.c[name] for name in returning)
+        return connection.execute(statement.returning(*wanted), [dict(row) for row in rows]).all()
+    defaults = {c.name: c.default.arg for c in table.c if isinstance(c.default, ScalarElementColumnDefault)}
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(quote(name) for name in {**defaults, **rows[0]})
+    document = json.dumps([{**defaults, **row} for row in rows], default=_as_json)
+    given = f"RETURNING {', '.join(quote(name) for name in returning)}" if returning else ""
+    inserted = connection.execute(
+        text(
+            f"INSERT INTO {quote(table.name)} ({columns}) SELECT {columns} "  # noqa: S608 - names of our own tables
+            f"FROM json_populate_recordset(CAST(NULL AS {quote(table.name)}), CAST(:document AS json)) "
+            f"ON CONFLICT DO NOTHING {given}"
+        ),
+        {"document": document},
+    )
+    return inserted.all() if returning else ()
+
+
+def _as_json(value: object) -> str:
+    """Times and UUIDs as PostgreSQL reads them."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -31,7 +31,11 @@ def check_channels(parts: Parts) -> bool:
     came_up = False
     with transaction(parts.engine) as connection:
         registry.follow_environment(
-            connection, parts.settings.pace, parts.clock(), daily_cap=parts.settings.daily_cap
+            connection,
+            parts.settings.pace,
+            parts.clock(),
+            daily_cap=parts.settings.daily_cap,
+            first_contact_cap=parts.settings.first_contacts_per_day,
         )
     with ThreadPoolExecutor(ASKERS, thread_name_prefix="status") as askers:
         while not parts.stopping.is_set():

@@ -11,12 +11,21 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from worker.channels import leases, registry
+from worker.channels.choice import Wish, choose
 from worker.database import DatabaseAway, snapshot, transaction
 from worker.domain.channel_state import DEFAULT_CHANNEL
 from worker.domain.errors import Conflict, InvalidRequest, NotFound, TruetickError
 from worker.domain.message_request import SendRequest, parse_request
 from worker.domain.retry import backoff_s
-from worker.outbox.enqueue import Defaults, Enqueued, Order, enqueue_all, enqueue_unreadable
+from worker.outbox.enqueue import (
+    PRIORITY_RANK,
+    Defaults,
+    Enqueued,
+    Order,
+    address_of,
+    enqueue_all,
+    enqueue_unreadable,
+)
 from worker.outbox.events import Source
 from worker.parts import Parts
 from worker.readiness import trouble_of
@@ -81,7 +90,7 @@ def needs_wake(parts: Parts, enqueued: Enqueued) -> bool:
 def send_request(
     parts: Parts, connection: Connection, request: SendRequest, *, message_id: UUID, **options: Any
 ) -> Enqueued:
-    """Store one validated request on the channel it names. Raises what `send_requests` returns."""
+    """Store one validated request on its channel. Raises what `send_requests` returns."""
     [became] = send_requests(parts, connection, [(request, message_id)], **options)
     if isinstance(became, TruetickError):
         raise became
@@ -97,21 +106,24 @@ def send_requests(
     source: Source,
     keep_refused: bool = False,
 ) -> list[Enqueued | TruetickError]:
-    """Store validated requests on the channels they name; one answer each, in order.
+    """Store validated requests on the channels they name, or that their pools choose; one answer each, in order.
 
-    Each comes with the id that holds where it names none. NotFound for a channel that does not exist; the rest as
-    `enqueue_all`.
+    Each comes with the id that holds where it names none. NotFound for a channel or pool that does not exist; the
+    rest as `enqueue_all`.
     """
-    channels = _channels(parts, connection, {request.channel for request, _ in requests}, now)
+    channels = _channels(parts, connection, [request for request, _ in requests], now)
     orders = {}
     answers: list[Enqueued | TruetickError | None] = [None] * len(requests)
-    for place, (request, message_id) in enumerate(requests):
-        channel = channels[request.channel]
+    for place, ((request, message_id), channel) in enumerate(zip(requests, channels, strict=True)):
         if isinstance(channel, TruetickError):
             answers[place] = channel
         else:
             orders[place] = Order(request=request, channel_id=channel, message_id=message_id)
-    defaults = Defaults(region=parts.settings.default_region, on_doubt=parts.settings.on_doubt)
+    defaults = Defaults(
+        region=parts.settings.default_region,
+        on_doubt=parts.settings.on_doubt,
+        quiet_hours_for=parts.settings.quiet_hours_for if parts.settings.quiet_hours_text else None,
+    )
     became = enqueue_all(
         connection, list(orders.values()), defaults=defaults, now=now, source=source, keep_refused=keep_refused
     )
@@ -121,6 +133,28 @@ def send_requests(
 
 
 def _channels(
+    parts: Parts, connection: Connection, requests: Sequence[SendRequest], now: datetime
+) -> list[int | TruetickError]:
+    """The id of each request's channel, or what is wrong with the name of its channel or pool."""
+    pools = [request.pool or (None if request.names_channel else parts.settings.default_pool) for request in requests]
+    pooled = {place: pool for place, pool in enumerate(pools) if pool is not None}
+    by_name = _named(
+        parts, connection, {request.channel for place, request in enumerate(requests) if place not in pooled}, now
+    )
+    wishes = [
+        Wish(
+            pool=pool,
+            recipient=address_of(requests[place].to, requests[place].region or parts.settings.default_region),
+            rank=PRIORITY_RANK[requests[place].priority],
+        )
+        for place, pool in pooled.items()
+    ]
+    stopped_for = timedelta(seconds=parts.settings.failover_after_s)
+    chosen = iter(choose(connection, wishes, now=now, stopped_for=stopped_for) if wishes else ())
+    return [next(chosen) if place in pooled else by_name[request.channel] for place, request in enumerate(requests)]
+
+
+def _named(
     parts: Parts, connection: Connection, names: Collection[str], now: datetime
 ) -> dict[str, int | TruetickError]:
     """The ids of channels by name, or what is wrong with the name."""

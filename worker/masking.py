@@ -8,7 +8,9 @@ from celery.worker.request import Request
 from worker.domain.phone import mask_recipient
 
 #: Arguments that identify a message without telling what it says or to whom.
-SHOWN = frozenset({"message_id", "channel", "region", "priority", "send_after", "expires_at", "on_doubt"})
+SHOWN = frozenset(
+    {"message_id", "channel", "pool", "region", "priority", "send_after", "expires_at", "on_doubt", "failover"}
+)
 _LONGEST_SHOWN = 64
 
 

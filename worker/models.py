@@ -173,7 +173,7 @@ class Message(Base):
     expires_at: Mapped[datetime | None]
     on_doubt: Mapped[str] = mapped_column(String(8))
 
-    #: The zone whose quiet hours it heeds; NULL: it heeds none.
+    #: The zone whose quiet hours it heeds, or the two outermost ones that its number may be in; NULL: it heeds none.
     quiet_zone: Mapped[str | None] = mapped_column(String(64))
     #: The first message of this channel to this recipient: it counts for the day's budget of such.
     first_contact: Mapped[bool] = mapped_column(default=False)
@@ -267,6 +267,25 @@ class Message(Base):
             postgresql_where=text("next_check_at IS NOT NULL"),
             sqlite_where=text("next_check_at IS NOT NULL"),
         ),
+        # What became of a channel's latest messages: delivery rates. The state keeps SQLite from preferring it to
+        # smaller ones where messages without a tick are looked for.
+        Index(
+            "ix_messages_accepted",
+            "channel_id",
+            "accepted_at",
+            postgresql_where=text("accepted_at IS NOT NULL AND state <> 'queued'"),
+            sqlite_where=text("accepted_at IS NOT NULL AND state <> 'queued'"),
+        ),
+        # What another channel of the pool may take over.
+        Index(
+            "ix_messages_failover",
+            "channel_id",
+            "priority",
+            "due_at",
+            "seq",
+            postgresql_where=text("state = 'queued' AND failover"),
+            sqlite_where=text("state = 'queued' AND failover"),
+        ),
         Index("ix_messages_crm_ref", "crm_ref"),
         Index("ix_messages_recipient", "recipient", "seq"),
     )
@@ -332,6 +351,14 @@ class Event(Base):
             unique=True,
             postgresql_where=text("feed_no IS NOT NULL"),
             sqlite_where=text("feed_no IS NOT NULL"),
+        ),
+        # When messages failed lately, of each channel.
+        Index(
+            "ix_events_failed",
+            "channel_id",
+            "at",
+            postgresql_where=text("after = 'failed' AND message_seq IS NOT NULL"),
+            sqlite_where=text("after = 'failed' AND message_seq IS NOT NULL"),
         ),
         Index(
             "ix_events_of_channel",

@@ -6,6 +6,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from random import Random
 
 from sqlalchemy import Engine
 
@@ -34,6 +35,8 @@ class Parts:
     courier: Courier
     #: Who sends: host and process, for leases and attempts.
     worker: str
+    #: Where chance comes from, so that tests can do without it.
+    chance: Random = field(default_factory=Random)
     #: Set when the process is asked to stop: runs end early, waits are cut short.
     stopping: threading.Event = field(default_factory=threading.Event)
 

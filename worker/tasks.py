@@ -11,6 +11,7 @@ from celery.exceptions import Reject
 
 from worker import doubt, evidence, health, hearing, intake, recovery
 from worker import sweep as sweeping
+from worker.callbacks.teller import Teller, anything_new
 from worker.celery_app import BrokerTrouble, app
 from worker.drain import Drainer
 from worker.masking import MaskedRequest
@@ -20,6 +21,7 @@ from worker.readiness import trouble_of
 log = structlog.get_logger(__name__)
 
 _drainer = Drainer()
+_teller = Teller()
 
 
 def wake_drain() -> None:
@@ -28,6 +30,14 @@ def wake_drain() -> None:
         drain.apply_async()
     except BrokerTrouble as error:
         log.warning("wake_up_not_published", problem=type(error).__name__, advice="the next sweep finds the message")
+
+
+def wake_callbacks() -> None:
+    """Have endpoints told now. A broker that is away or full costs only time: the next tick tells them."""
+    try:
+        deliver_callbacks.apply_async(expires=60)
+    except BrokerTrouble as error:
+        log.warning("wake_up_not_published", problem=type(error).__name__, advice="callbacks go with the next tick")
 
 
 @app.task(name="truetick.send_message", bind=True, acks_late=True, reject_on_worker_lost=True, Request=MaskedRequest)
@@ -62,8 +72,21 @@ def _database_permitting(work: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
+def _then_tell(work: Callable[[], None]) -> Callable[[], None]:
+    """What the CRM can see may have changed by this work: its endpoints learn it at once, not at the next tick."""
+
+    @wraps(work)
+    def run() -> None:
+        work()
+        if anything_new(parts()):
+            wake_callbacks()
+
+    return run
+
+
 @app.task(name="truetick.drain")
 @_database_permitting
+@_then_tell
 def drain() -> None:
     """Send what is due, on all channels that may send."""
     _drainer.drain(parts(), wake_drain)
@@ -114,6 +137,7 @@ def check_channels() -> None:
 @app.task(name="truetick.reconcile_messages")
 @_once_more_if_called
 @_database_permitting
+@_then_tell
 def reconcile_messages() -> None:
     """Ask WaSender what became of accepted messages."""
     if evidence.reconcile_messages(parts()):
@@ -123,10 +147,19 @@ def reconcile_messages() -> None:
 @app.task(name="truetick.hear_webhooks")
 @_once_more_if_called
 @_database_permitting
+@_then_tell
 def hear_webhooks() -> None:
     """Use what webhooks have said."""
     if hearing.hear_webhooks(parts()):
         wake_drain()
+
+
+@app.task(name="truetick.deliver_callbacks")
+@_once_more_if_called
+@_database_permitting
+def deliver_callbacks() -> None:
+    """Tell endpoints of status changes; the telling itself goes on in threads of its own."""
+    _teller.look(parts())
 
 
 @app.task(name="truetick.resolve_doubts")

@@ -28,6 +28,8 @@ _SETTLED = {
 }
 _TURN = {
     "scheduled": "truetick",
+    "quiet_hours": "truetick",
+    "first_contacts": "truetick",
     "paced": "truetick",
     "throttled": "wasender",
     "daily_cap": "truetick",
@@ -155,7 +157,8 @@ def _queue_sentence(message: MessageView, channel: ChannelStanding, ahead: int, 
 def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | None]:
     if message.pending is None:
         return _SETTLED[message.state][1], None
-    waits_for_channel = message.state is S.QUEUED and message.pending.code != "scheduled"
+    waits_for_time = message.pending.code in {"scheduled", "quiet_hours", "first_contacts"}
+    waits_for_channel = message.state is S.QUEUED and not waits_for_time
     if waits_for_channel and not channel.sends:
         by_itself = channel.verified and channel.reason == "connecting"
         return ("wasender" if by_itself else "person"), channel.action

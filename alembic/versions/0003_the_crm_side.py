@@ -39,6 +39,9 @@ ADDED = {"channels": CHANNEL_COLUMNS, "messages": MESSAGE_COLUMNS, "events": EVE
 
 UNNUMBERED = sa.text("status IS NOT NULL AND feed_no IS NULL")
 NUMBERED = sa.text("feed_no IS NOT NULL")
+ACCEPTED = sa.text("accepted_at IS NOT NULL AND state <> 'queued'")
+MAY_FAIL_OVER = sa.text("state = 'queued' AND failover")
+FAILED = sa.text("after = 'failed' AND message_seq IS NOT NULL")
 OPEN = sa.text("state <> 'delivered'")
 WAITING = sa.text("state = 'waiting'")
 DELIVERED = sa.text("state = 'delivered'")
@@ -54,6 +57,9 @@ def upgrade() -> None:
             op.add_column(table, sa.Column(name, kind, nullable=given is None, server_default=given))
     _index("ix_events_unnumbered", "events", ["id"], UNNUMBERED)
     _index("uq_events_feed_no", "events", ["feed_no"], NUMBERED, unique=True)
+    _index("ix_messages_accepted", "messages", ["channel_id", "accepted_at"], ACCEPTED)
+    _index("ix_messages_failover", "messages", ["channel_id", "priority", "due_at", "seq"], MAY_FAIL_OVER)
+    _index("ix_events_failed", "events", ["channel_id", "at"], FAILED)
     _create_feed()
     _create_callbacks()
     _create_access_tokens()
@@ -63,6 +69,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("suppressions", "known_numbers", "media", "access_tokens", "callbacks", "endpoints", "feed"):
         op.drop_table(table)
+    op.drop_index("ix_events_failed", "events")
+    op.drop_index("ix_messages_failover", "messages")
+    op.drop_index("ix_messages_accepted", "messages")
     op.drop_index("uq_events_feed_no", "events")
     op.drop_index("ix_events_unnumbered", "events")
     for table, columns in ADDED.items():

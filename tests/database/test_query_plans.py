@@ -7,21 +7,23 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, event, insert, select, text
+from sqlalchemy import Connection, event, insert, select, text, update
 
 from tests.outbox.desk import ALICE, LEASE, NOON, OURS, Desk
-from worker.channels import leases, outages, window
+from worker.channels import failover, leases, outages, window
+from worker.channels.choice import Wish, choose
 from worker.channels.leases import Lease
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import MessageState
 from worker.domain.webhook_fact import SendFailed, SentSeen
 from worker.models import Attempt, Channel, Message, WebhookFact
-from worker.outbox import matching, open_fates, webhook_facts
+from worker.outbox import matching, open_fates, redirect, webhook_facts
 from worker.outbox.abandoned import channels_left_behind
 from worker.outbox.claims import claim_next
 from worker.outbox.events import Source
 from worker.outbox.expiry import expire_due
 from worker.outbox.questions import ask_soon, next_due_at, take_due_checks
+from worker.outbox.rates import rates
 from worker.outbox.reading import Filters, backlog, list_messages
 from worker.outbox.ticks import attempts_by_key
 
@@ -121,6 +123,25 @@ def unreadable(connection: Connection) -> Any:
     return list_messages(connection, Filters(unreadable="call me"), now=NOON)
 
 
+def delivery_rates(connection: Connection) -> Any:
+    return rates(connection, [some_channel(connection)], now=NOON)
+
+
+def choice(connection: Connection) -> Any:
+    wishes = [Wish(pool="main", recipient=f"+9170330{number:05d}", rank=1) for number in range(490, 520)]
+    return choose(connection, wishes, now=NOON, stopped_for=timedelta(0))
+
+
+def stranded(connection: Connection) -> Any:
+    return failover.stranded(connection, now=NOON, after=timedelta(0))
+
+
+def take_over(connection: Connection) -> Any:
+    first = some_channel(connection)
+    free = redirect.free_recipients(connection, first, now=NOON, most=5)
+    assert redirect.lock_queues(connection, first, free), "nothing was there to be moved"
+
+
 STATES = [
     *[MessageState.DELIVERED] * 36,
     *[MessageState.QUEUED] * 2,
@@ -209,7 +230,7 @@ def plans(desk: Desk, work: Work, *, small_table: bool = False) -> str:
         told = [
             str(row[-1])
             for statement, parameters in list(seen)
-            if statement.lstrip().startswith(("SELECT", "UPDATE", "INSERT INTO outage_messages"))
+            if statement.lstrip().startswith(("SELECT", "WITH", "UPDATE", "INSERT INTO outage_messages"))
             for row in connection.exec_driver_sql(explain + statement, parameters)
         ]
         connection.rollback()
@@ -268,3 +289,34 @@ def test_the_backlog_is_counted_in_the_partial_indexes_alone(busy_desk: Desk) ->
     for index in ("ix_messages_queued", "ix_messages_open", "ix_messages_attention"):
         assert index in plan, plan
     assert not SCAN.search(plan), plan
+
+
+def test_delivery_rates_are_read_from_their_indexes_however_long_the_history_is(busy_desk: Desk) -> None:
+    plan = plans(busy_desk, delivery_rates, small_table=True)
+    for index in ("ix_messages_accepted", "ix_events_failed"):
+        assert index in plan, plan
+    assert not SCAN.search(plan), plan
+
+
+def test_a_pool_shares_its_messages_out_without_reading_its_queues(busy_desk: Desk) -> None:
+    busy_desk.set_channels(pool="main")
+    plan = plans(busy_desk, choice, small_table=True)
+    for index in ("ix_messages_recipient", "ix_messages_queued"):
+        assert index in plan, plan
+    assert not SCAN.search(plan), plan
+
+
+def test_failover_looks_at_what_may_move_however_much_is_parked(busy_desk: Desk) -> None:
+    busy_desk.set_channels(pool="main")
+    first = busy_desk.read(select(Channel.id).order_by(Channel.id))[0].id
+    busy_desk.set_channel(first, state=ChannelState.DOWN)
+    assert busy_desk.write(stranded) == []
+    assert "ix_messages_failover" in plans(busy_desk, stranded)
+
+    lonely = update(Message).where(Message.channel_id == first, Message.seq > 2900, Message.state == "queued")
+    busy_desk.write(lambda c: c.execute(lonely.values(failover=True, attempts=0, recipient="+917033099999")))
+
+    for work in (stranded, take_over):
+        plan = plans(busy_desk, work, small_table=True)
+        assert "ix_messages_failover" in plan, plan
+        assert not SCAN.search(plan), plan
