@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -107,6 +108,12 @@ class Postgres:
         self._template = f"template_{secrets.token_hex(4)}"
         self._run(f"CREATE DATABASE {self._template}")
         migrate.upgrade(self._url(self._template))
+        #: Copying takes longer than many a test, so the next database is copied while this one is in use.
+        self._copies = ThreadPoolExecutor(1, thread_name_prefix="copies")
+        self._next: Future[str] | None = None
+
+    def close(self) -> None:
+        self._copies.shutdown()
 
     def _url(self, name: str) -> str:
         return self._admin.set(database=name).render_as_string(hide_password=False)
@@ -122,12 +129,22 @@ class Postgres:
     @contextmanager
     def database(self, *, migrated: bool = True) -> Iterator[str]:
         """The address of a fresh database, dropped at the end."""
-        name = f"test_{secrets.token_hex(6)}"
-        self._run(f"CREATE DATABASE {name}" + (f" TEMPLATE {self._template}" if migrated else ""))
+        name = self._copied() if migrated else self._create("template1")
         try:
             yield self._url(name)
         finally:
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _copied(self) -> str:
+        copied = self._next or self._copies.submit(self._create, self._template)
+        name = copied.result()
+        self._next = self._copies.submit(self._create, self._template)
+        return name
+
+    def _create(self, template: str) -> str:
+        name = f"test_{secrets.token_hex(6)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
 
     def stop_at_once(self) -> None:
         """As if the power failed: no farewell to anyone, and recovery from the log at the next start."""
@@ -154,9 +171,11 @@ def running_postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="tt-postgres-"))
     folder.chmod(0o755)
     server = get_server(folder / "data", cleanup_mode="stop")
+    postgres = Postgres(server)
     try:
-        yield Postgres(server)
+        yield postgres
     finally:
+        postgres.close()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 

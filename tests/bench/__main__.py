@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import drain, figures, idle, many_channels, parked
+from tests.bench import drain, figures, idle, many_channels, parked, two_workers
 from tests.bench.figures import Figure
 from tests.bench.stage import Servers, running_servers
 
@@ -25,7 +25,7 @@ Measurement = Callable[[Servers], list[Figure]]
 def everything(context: typer.Context) -> None:
     """Measure Truetick on this machine against a sandbox, and print what was found beside what is aimed at.
 
-    Without a command all measurements run, which takes about ten minutes. They need two cores to themselves.
+    Without a command all measurements run, which takes about twelve minutes. They need two cores to themselves.
 
     Example: make bench
 
@@ -40,6 +40,7 @@ def everything(context: typer.Context) -> None:
                 "idle": lambda servers: idle.measure(servers, seconds=30),
                 "parked": lambda servers: parked.measure(servers, messages=1_000_000, seconds=30, rounds=3),
                 "channels": lambda servers: many_channels.measure(servers, channels=1000, seconds=60, threads=None),
+                "pace": lambda servers: two_workers.measure(servers, seconds=60),
             }
         )
 
@@ -95,6 +96,15 @@ def measure_channels(channels: Channels = 1000, seconds: Seconds = 60, threads: 
             )
         }
     )
+
+
+@app.command("pace")
+def measure_pace(seconds: Seconds = 60) -> None:
+    """Two workers and a slow gateway: is the limit never broken, and is it used up?
+
+    Example: make bench ARGS="pace --seconds 30"
+    """
+    _run({"pace": lambda servers: two_workers.measure(servers, seconds=seconds)})
 
 
 def _run(measurements: dict[str, Measurement]) -> None:

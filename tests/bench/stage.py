@@ -1,5 +1,6 @@
 """Where a measurement takes place: real servers, a sandbox, a fresh database, and the project's own processes."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -73,13 +74,14 @@ class Stage:
 
     @contextmanager
     def processes(self, *names: str, **settings: str) -> Iterator[dict[str, int]]:
-        """Real `worker`, `beat` and `web` processes, ready; gives their pids."""
+        """Real `worker`, `second worker`, `beat` and `web` processes, ready; gives their pids."""
         with LiveStack(self.folder, self.environment(**settings)) as stack:
             starters = {"worker": lambda: stack.worker("worker"), "beat": stack.beat}
-            starters["web"] = lambda: stack.web(self.web_port)
+            starters |= {"second worker": lambda: stack.worker("second"), "web": lambda: stack.web(self.web_port)}
             pids = {name: starters[name]().pid for name in names}
-            if "worker" in names:
-                stack.until_ready("worker")
+            for name, process in (("worker", "worker"), ("second worker", "second")):
+                if name in names:
+                    stack.until_ready(process)
             if "web" in names:
                 wait_until(
                     lambda: http_answers("127.0.0.1", self.web_port, "/healthz"), within_s=30, what="the web server"
@@ -102,13 +104,16 @@ class Stage:
                 progress.update(task, completed=int(seconds - left_s))
                 time.sleep(min(0.5, left_s))
 
-    def open_channels(self, count: int, pace: Pace, *, state: ChannelState, **limits: str) -> list[int]:
+    def open_channels(
+        self, count: int, pace: Pace, *, state: ChannelState, prefix: str = "bench", **limits: str
+    ) -> list[int]:
         """Channels that the sandbox knows, too; `limits` are the sandbox's. Returns their ids."""
         vault = Vault(read_settings(TRUETICK_SECRET_KEY=SECRET_KEY, _env_file=None))
         now, rows = system_clock(), []
         with self.progress() as progress:
             for number in progress.track(range(count), description="opening channels"):
-                name, key = f"bench-{number}", f"{number + 1:064x}"
+                name = f"{prefix}-{number}"
+                key = hashlib.sha256(name.encode()).hexdigest()
                 self.sandbox.create_channel(name, api_key=key, **limits)
                 rows.append(
                     {

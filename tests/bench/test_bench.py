@@ -8,7 +8,7 @@ from math import isfinite
 import pytest
 from rich.console import Console
 
-from tests.bench import drain, figures, idle, many_channels, parked
+from tests.bench import drain, figures, idle, many_channels, parked, two_workers
 from tests.bench.figures import Figure, at_least, at_most, told
 from tests.bench.stage import Servers
 from tests.real_servers import Postgres, Valkey
@@ -67,3 +67,9 @@ def test_the_table_says_which_aims_are_met() -> None:
     assert "no" in rows["much"]
     assert "at least 2 items" in rows["much"]
     assert "3.00 times" in rows["said"]
+
+
+def test_two_workers_are_measured_by_what_the_sandbox_saw(servers: Servers) -> None:
+    found = by_name(two_workers.measure(servers, seconds=6, warm_up_s=3))
+    assert found["refused as too early or too many"].value == 0
+    assert {load.name for load in two_workers.LOADS} <= found.keys()

