@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from worker.database import open_engine, snapshot, transaction
-from worker.models import Base
+from worker.models import VERSION_TABLE, Base
 
 _PACKAGE = Path(__file__).resolve().parent
 #: A wheel carries the migrations inside the package, a checkout beside it.
@@ -51,9 +51,14 @@ def current(url: str) -> str | None:
     engine = open_engine(url, may_create=True)
     try:
         with snapshot(engine) as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return revision(connection)
     finally:
         engine.dispose()
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision that this connection's database is at."""
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
 
 
 def head() -> str:
@@ -68,7 +73,9 @@ def differences(url: str) -> list[object]:
     engine = open_engine(url, may_create=True)
     try:
         with snapshot(engine) as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            context = MigrationContext.configure(
+                connection, opts={"compare_type": True, "version_table": VERSION_TABLE}
+            )
             return list(compare_metadata(context, Base.metadata))
     finally:
         engine.dispose()

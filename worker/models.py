@@ -28,6 +28,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import MessageState
 
+#: Where migrations note how far they have come. Not Alembic's own name for it: a CRM that shares the database may
+#: have migrations of its own.
+VERSION_TABLE = "truetick_version"
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware time in UTC on every database; SQLite has no zones, so it is stored there without one."""

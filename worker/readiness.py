@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
@@ -74,7 +73,7 @@ def lacks_tables(error: Exception) -> bool:
 
 def schema_problem(connection: Connection) -> str | None:
     """What is wrong with the database's revision, in a sentence; None when it is the newest."""
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = migrate.revision(connection)
     newest = migrate.head()
     if current == newest:
         return None

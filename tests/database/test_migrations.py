@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.real_servers import Postgres, wait_until
 from worker import migrate
+from worker.models import VERSION_TABLE
 
 TABLES = {"channels", "messages", "attempts", "events"}
 
@@ -41,7 +42,7 @@ def test_the_migrations_make_what_the_models_say_down_and_up_again(empty_url: st
     assert tables(empty_url) >= TABLES
     assert migrate.differences(empty_url) == []
     migrate.downgrade(empty_url, "base")
-    assert tables(empty_url) == {"alembic_version"}
+    assert tables(empty_url) == {VERSION_TABLE}
     assert migrate.current(empty_url) is None
     assert migrate.differences(empty_url) != []
     migrate.upgrade(empty_url)
@@ -98,3 +99,31 @@ def test_a_migration_waits_for_another_one_however_long_that_takes(postgres: Pos
         migration.result(20)
         engine.dispose()
         assert migrate.current(url) == migrate.head()
+
+
+def test_a_crm_with_migrations_of_its_own_can_share_the_database(empty_url: str) -> None:
+    engine = create_engine(empty_url)
+    Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0002')"))
+
+    migrate.upgrade(empty_url)
+
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
+    engine.dispose()
+    assert migrate.current(empty_url) == migrate.head()
+
+
+def test_a_database_whose_version_stands_under_the_former_name_goes_on_from_there(empty_url: str) -> None:
+    migrate.upgrade(empty_url, "0002")
+    engine = create_engine(empty_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE {VERSION_TABLE} RENAME TO alembic_version"))
+    engine.dispose()
+
+    migrate.upgrade(empty_url)
+
+    assert migrate.current(empty_url) == migrate.head()
+    assert "alembic_version" not in tables(empty_url)
