@@ -30,7 +30,7 @@ up: $(VENV)/.installed ## Run the whole stack on this machine until Ctrl-C
 # Tests that measure time need little of the machine, but at once: they run after all others.
 test: $(VENV)/.installed-dev ## Run all tests and show the coverage (ARGS="-k window" runs some of them)
 ifeq ($(strip $(ARGS)),)
-	@$(RUN) pytest $(COVERAGE) --cov-report= --numprocesses auto --maxprocesses 4 -m "not timed"
+	@$(RUN) pytest $(COVERAGE) --cov-report= --numprocesses 4 -m "not timed"
 	@$(RUN) pytest $(COVERAGE) --cov-append --cov-report=term:skip-covered --numprocesses 4 -m timed
 else
 	@$(RUN) pytest $(ARGS)

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, update
 from tests.bench import naive
 from tests.bench.figures import Figure, at_least, at_most, told
 from tests.bench.pending import park
-from tests.bench.stage import Servers, Stage, bare_worker, empty_stage
+from tests.bench.stage import Servers, Stage, bare_worker, channel_key, empty_stage
 from tests.bench.usage import Meter
 from worker.database import snapshot, transaction
 from worker.domain.channel_state import ChannelState
@@ -86,7 +86,7 @@ def _naive(stage: Stage, messages: int, channels: int) -> _Run:
                 {
                     "recipient": f"+9170330{number % 90_000:05d}",
                     "text": f"message {number}",
-                    "api_key": f"{number % channels + 1:064x}",
+                    "api_key": channel_key(f"bench-{number % channels}"),
                     "status": "pending",
                 }
                 for number in range(messages)

@@ -38,6 +38,11 @@ WEBHOOK_SECRET = "7c" * 16
 CRM_KEY = "a-key-for-the-crm-of-the-bench"
 
 
+def channel_key(name: str) -> str:
+    """The API key of a channel that a measurement opens."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Servers:
     """What all measurements share."""
@@ -113,7 +118,7 @@ class Stage:
         with self.progress() as progress:
             for number in progress.track(range(count), description="opening channels"):
                 name = f"{prefix}-{number}"
-                key = hashlib.sha256(name.encode()).hexdigest()
+                key = channel_key(name)
                 self.sandbox.create_channel(name, api_key=key, **limits)
                 rows.append(
                     {

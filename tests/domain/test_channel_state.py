@@ -146,7 +146,8 @@ def test_a_slot_beyond_the_pace_is_called_throttled_and_says_when_sending_goes_o
     slot_in_s: float, failures: int, code: str
 ) -> None:
     slot = NOON + timedelta(seconds=slot_in_s)
-    view = ChannelView(name="sales", state=C.UP, reason="", next_slot_at=slot, failures=failures, pacing=PACING)
+    pacing = PACING.throttled(7200) if code == "throttled" else PACING
+    view = ChannelView(name="sales", state=C.UP, reason="", next_slot_at=slot, failures=failures, pacing=pacing)
 
     why = why_queued(view)
 
