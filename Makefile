@@ -16,7 +16,7 @@ COVERAGE := --cov=worker --cov=crm_bridge --cov=wasender_sandbox
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos check bench lock wheel clean
+.PHONY: help demo up test coverage chaos check bench lock wheel clean
 
 help: ## Say what can be run
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
@@ -28,13 +28,17 @@ up: $(VENV)/.installed ## Run the whole stack on this machine until Ctrl-C
 	@$(RUN) worker.cli.app up $(ARGS)
 
 # Tests that measure time need little of the machine, but at once: they run after all others.
-test: $(VENV)/.installed-dev ## Run all tests and show the coverage (ARGS="-k window" runs some of them)
+test: $(VENV)/.installed-dev ## Run all tests (ARGS="-k window" runs some of them)
 ifeq ($(strip $(ARGS)),)
-	@$(RUN) pytest $(COVERAGE) --cov-report= --numprocesses 4 -m "not timed"
-	@$(RUN) pytest $(COVERAGE) --cov-append --cov-report=term:skip-covered --numprocesses 4 -m timed
+	@$(RUN) pytest --numprocesses 4 -m "not timed"
+	@$(RUN) pytest --numprocesses 4 -m timed
 else
 	@$(RUN) pytest $(ARGS)
 endif
+
+# Tracing every line doubles what the tests cost, and would disturb those that measure.
+coverage: $(VENV)/.installed-dev ## Run the tests and show which lines they reach (takes half as long again)
+	@$(RUN) pytest $(COVERAGE) --cov-report=term:skip-covered --numprocesses 4 -m "not timed" $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## Break everything hundreds of times while messages flow, and judge by what WhatsApp has
 	@$(RUN) tests.chaos $(ARGS)

@@ -1,5 +1,6 @@
 """POST /api/messages/bulk: thousands in one request, one result an item, and nothing lost in silence."""
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +22,8 @@ from worker.parts import Parts
 
 #: Of this process; what the machine does beside does not count.
 TEN_THOUSAND_CPU_S = 10.0
+#: The same while coverage traces every line.
+TRACED_CPU_S = 30.0
 
 
 def post(client: FlaskClient, items: Any, **headers: str) -> TestResponse:
@@ -75,7 +78,7 @@ def test_ten_thousand_messages_are_taken_in_one_request(client: FlaskClient, par
 
     assert codes(answer) == [None] * bulk.MOST_MESSAGES
     assert [one["recipient"] for one in answer.json["messages"]] == [item["to"] for item in items]
-    assert took_s < TEN_THOUSAND_CPU_S
+    assert took_s < (TEN_THOUSAND_CPU_S if sys.gettrace() is None else TRACED_CPU_S)
     with snapshot(parts.engine) as connection:
         assert connection.execute(
             select(func.count()).select_from(Event).where(Event.after == "queued")

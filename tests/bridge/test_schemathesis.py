@@ -77,8 +77,16 @@ def failures_of(address: str, headers: dict[str, str]) -> tuple[list[str], int]:
         if isinstance(event, ScenarioFinished):
             asked += len(event.recorder.interactions)
             for nodes in event.recorder.checks.values():
-                found += [f"{event.label}: {node.failure_info.failure}" for node in nodes if node.failure_info]
+                failures = [str(node.failure_info.failure) for node in nodes if node.failure_info]
+                found += [f"{event.label}: {failure}" for failure in failures if not _is_the_same_in_a_query(failure)]
     return sorted(set(found)), asked
+
+
+def _is_the_same_in_a_query(failure: str) -> bool:
+    """A query knows no types: the text "true" stands there as the boolean does, and a list of one as its item."""
+    violations = [line for line in failure.splitlines() if line.strip().startswith("- violates")]
+    became = ("became string)", "became array)", "became number)", "became integer)", "became boolean)")
+    return " in query" in failure and bool(violations) and all(line.endswith(became) for line in violations)
 
 
 def test_with_a_key_every_answer_is_as_described(address: str) -> None:

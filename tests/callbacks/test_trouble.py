@@ -14,13 +14,14 @@ from structlog.testing import capture_logs
 
 from tests.callbacks.office import DELIVERED, READ, SENT, Office
 from tests.callbacks.receiver import OK, Behaviour, Heard, Receiver, answering, babbling, resetting
+from tests.outbox.desk import NOON
 from tests.real_servers import wait_until
 from worker.callbacks import endpoints
 from worker.callbacks.breaker import Standing, Verdict
 from worker.models import Callback, Endpoint
 
 REFUSING = answering(500)
-START = Office.START
+START = NOON
 
 
 @pytest.mark.parametrize(
