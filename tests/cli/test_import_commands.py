@@ -288,6 +288,8 @@ def test_an_import_that_is_cut_off_goes_on_without_sending_anything_twice(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background has this signal ignored, and so would the process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         wait_until(lambda: how_many(engine) > 0, within_s=30, what="the first rows")

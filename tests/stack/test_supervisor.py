@@ -71,6 +71,7 @@ def test_a_signal_stops_stubborn_children_and_grandchildren_too(
     assert stack.ends() == 0
 
 
+@pytest.mark.timed
 def test_a_second_interrupt_kills_at_once(supervising: Supervising) -> None:
     stack = supervising(stubborn=STUBBORN, another=STUBBORN, third=STUBBORN)
     until(lambda: stack.output.count("| up") == 3)
