@@ -1,5 +1,5 @@
 """The CRM: hands over messages while everything breaks, half as Celery tasks and half by HTTP, and notes what it was
-promised. It tries again what was refused, under the same id, as a CRM does."""
+promised. It tries again what was refused, under the same id and after a pause, as a CRM does."""
 
 import random
 import threading
@@ -107,6 +107,7 @@ class Crm:
                 self._note(way, request, begun_at, promised=True)
             else:
                 line.put((self._elapsed() + AGAIN_AFTER_S, number, request))
+                self._stop.wait(AGAIN_AFTER_S)
             line.task_done()
 
     def _elapsed(self) -> float:

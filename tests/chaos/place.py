@@ -150,6 +150,7 @@ def standing(
             "CELERY_BROKER_URL": broker.url,
             "TRUETICK_VAR_DIR": str(folder / "var"),
             "TRUETICK_API_KEYS": API_KEY,
+            "TRUETICK_REQUESTS_PER_MINUTE": "100000",
             "TRUETICK_SECRET_KEY": SECRET_KEY,
             "TRUETICK_PACE": str(PACE),
             "TRUETICK_MAX_UNACKED": str(WINDOW),
