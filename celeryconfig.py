@@ -74,9 +74,7 @@ beat_schedule = {
     for name, every_s in {
         "check_channels": _s.check_interval_s,
         "reconcile_messages": _s.reconcile_interval_s,
-        "hear_webhooks": _s.reconcile_interval_s,
         "resolve_doubts": _s.reconcile_interval_s,
         "sweep": _s.sweep_interval_s,
-        "deliver_callbacks": _s.sweep_interval_s,
     }.items()
 }

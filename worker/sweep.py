@@ -1,4 +1,7 @@
-"""The sweep: finds what fell through, because a worker died, a wake-up was lost or a time ran out."""
+"""The sweep: finds what fell through, because a worker died, a wake-up was lost or a time ran out.
+
+It runs all the time, so what it looks for costs an index probe each where all is well.
+"""
 
 from collections import deque
 from dataclasses import dataclass
@@ -9,9 +12,9 @@ import structlog
 from worker.alarms import sound_alarms
 from worker.channels import failover, leases
 from worker.database import snapshot, transaction
+from worker.outbox import webhook_facts
 from worker.outbox.abandoned import channels_left_behind, doubt_abandoned
 from worker.outbox.expiry import expire_due
-from worker.outbox.webhook_facts import forget_old
 from worker.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -29,6 +32,8 @@ class Swept:
     expired: int
     #: A channel has due messages, a slot soon, and no run that serves it.
     wake_drain: bool
+    #: What a webhook said is due to be used.
+    wake_hearing: bool
 
 
 def sweep(parts: Parts) -> Swept:
@@ -38,15 +43,16 @@ def sweep(parts: Parts) -> Swept:
     failed_over = _fail_over(parts)
     sound_alarms(parts)
     with transaction(parts.engine) as connection:
-        forget_old(connection, parts.clock())
+        webhook_facts.forget_old(connection, parts.clock())
     now = parts.clock()
     # Twice the interval, so that no slot is missed when the next sweep comes a little late.
     horizon = now + timedelta(seconds=2 * parts.settings.sweep_interval_s)
     with snapshot(parts.engine) as connection:
-        wake = leases.anything_waiting(connection, now=now, horizon=horizon)
+        wake_drain = leases.anything_waiting(connection, now=now, horizon=horizon)
+        wake_hearing = webhook_facts.anything_due(connection, now)
     if doubted or expired or failed_over:
         log.warning("swept", doubted=doubted, expired=expired, failed_over=failed_over)
-    return Swept(doubted=doubted, expired=expired, wake_drain=wake)
+    return Swept(doubted=doubted, expired=expired, wake_drain=wake_drain, wake_hearing=wake_hearing)
 
 
 def _doubt(parts: Parts) -> int:

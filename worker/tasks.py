@@ -7,11 +7,12 @@ from functools import wraps
 from typing import Any
 
 import structlog
+from celery import Task
 from celery.exceptions import Reject
 
 from worker import doubt, evidence, health, hearing, intake, recovery
 from worker import sweep as sweeping
-from worker.callbacks.teller import Teller, anything_new
+from worker.callbacks.teller import Teller, anything_new, anything_to_do
 from worker.celery_app import BrokerTrouble, app
 from worker.drain import Drainer
 from worker.masking import MaskedRequest
@@ -25,19 +26,27 @@ _teller = Teller()
 
 
 def wake_drain() -> None:
-    """Ask for a drain run. A broker that is away or full costs only time: the sweep finds due work without it."""
-    try:
-        drain.apply_async()
-    except BrokerTrouble as error:
-        log.warning("wake_up_not_published", problem=type(error).__name__, advice="the next sweep finds the message")
+    """Ask for a drain run."""
+    _wake(drain)
 
 
 def wake_callbacks() -> None:
-    """Have endpoints told now. A broker that is away or full costs only time: the next tick tells them."""
+    """Have endpoints told now."""
+    _wake(deliver_callbacks, expires=60)
+
+
+def wake_hearing() -> None:
+    """Have what webhooks said used now."""
+    _wake(hear_webhooks, expires=60)
+
+
+def _wake(task: Task, **options: int) -> None:
+    """A broker that is away or full costs only time: the sweep finds due work without it."""
     try:
-        deliver_callbacks.apply_async(expires=60)
+        task.apply_async(**options)
     except BrokerTrouble as error:
-        log.warning("wake_up_not_published", problem=type(error).__name__, advice="callbacks go with the next tick")
+        problem = type(error).__name__
+        log.warning("wake_up_not_published", task=task.name, problem=problem, advice="the next sweep finds the work")
 
 
 @app.task(name="truetick.send_message", bind=True, acks_late=True, reject_on_worker_lost=True, Request=MaskedRequest)
@@ -73,7 +82,7 @@ def _database_permitting(work: Callable[[], None]) -> Callable[[], None]:
 
 
 def _then_tell(work: Callable[[], None]) -> Callable[[], None]:
-    """What the CRM can see may have changed by this work: its endpoints learn it at once, not at the next tick."""
+    """What the CRM can see may have changed by this work: its endpoints learn it at once, not by the next sweep."""
 
     @wraps(work)
     def run() -> None:
@@ -177,5 +186,10 @@ def resolve_doubts() -> None:
 @_database_permitting
 def sweep() -> None:
     """Find what a lost worker, a lost wake-up or the time left behind."""
-    if sweeping.sweep(parts()).wake_drain:
+    swept = sweeping.sweep(parts())
+    if swept.wake_drain:
         wake_drain()
+    if swept.wake_hearing:
+        wake_hearing()
+    if anything_to_do(parts()):
+        wake_callbacks()

@@ -134,10 +134,8 @@ print(json.dumps({
         "schedule": {
             "truetick.check_channels": 1.0,
             "truetick.reconcile_messages": 0.5,
-            "truetick.hear_webhooks": 0.5,
             "truetick.resolve_doubts": 0.5,
             "truetick.sweep": 0.5,
-            "truetick.deliver_callbacks": 0.5,
         },
         "queues": {
             "truetick.send_message": "celery",

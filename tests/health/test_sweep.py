@@ -12,6 +12,10 @@ from tests.drain.scene import Crm, drain
 from worker.channels import leases
 from worker.database import transaction
 from worker.domain.channel_state import ChannelState
+from worker.domain.evidence import Ack
+from worker.domain.webhook_fact import TickSeen
+from worker.hearing import hear_webhooks
+from worker.outbox import webhook_facts
 from worker.outbox.claims import claim_next
 from worker.parts import Parts
 from worker.sweep import sweep
@@ -77,6 +81,17 @@ def test_due_work_without_a_wake_up_is_found(crm: Crm, parts: Parts) -> None:
     assert sweep(parts).wake_drain
     drain(parts)
     assert not sweep(parts).wake_drain
+
+
+def test_what_a_webhook_said_is_found_when_its_wake_up_was_lost(crm: Crm, parts: Parts) -> None:
+    said = TickSeen(whatsapp_key_id="3EB0", whatsapp_jid="917033009600@s.whatsapp.net", ack=Ack.SERVER)
+    assert not sweep(parts).wake_hearing
+    with transaction(parts.engine) as connection:
+        webhook_facts.store(connection, crm.channel().id, [said], parts.clock())
+
+    assert sweep(parts).wake_hearing
+    hear_webhooks(parts)
+    assert not sweep(parts).wake_hearing, "nobody knows the message yet, so the fact is put away for a while"
 
 
 def test_work_that_cannot_go_out_now_wakes_nobody(crm: Crm, parts: Parts) -> None:

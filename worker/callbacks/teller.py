@@ -5,6 +5,8 @@ Each run has a thread of its own, so that an endpoint that hangs or is slow dela
 
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
@@ -56,12 +58,10 @@ class Teller:
     def _anybody(self, parts: Parts) -> bool:
         with snapshot(parts.engine) as connection:
             found = endpoints.all_endpoints(connection)
-        if parts.settings.callback_url is None:
-            return any(row.address is not None for row in found)
-        if not any(row.name == endpoints.DEFAULT for row in found):
+        if _lacks_default(parts, found):
             with transaction(parts.engine) as connection:
                 endpoints.ensure_default(connection, parts.clock())
-        return True
+        return _anybody_reachable(parts, found)
 
     def _number(self, parts: Parts) -> None:
         with snapshot(parts.engine) as connection:
@@ -101,6 +101,30 @@ class Teller:
             with transaction(parts.engine) as connection:
                 if parked.forget_delivered(connection, now) < parked.BATCH:
                     return
+
+
+def anything_to_do(parts: Parts) -> bool:
+    """Would a look find something: news, a callback that is due again, what may be forgotten? Without any endpoint
+    it is one query."""
+    now = parts.clock()
+    with snapshot(parts.engine) as connection:
+        found = endpoints.all_endpoints(connection)
+        if _lacks_default(parts, found):
+            return True
+        return _anybody_reachable(parts, found) and (
+            anything_unnumbered(connection)
+            or bool(endpoints.with_work(connection, now))
+            or parked.anything_to_forget(connection, now)
+        )
+
+
+def _lacks_default(parts: Parts, found: Sequence[Any]) -> bool:
+    """The environment describes an endpoint that has no row yet. It is told what happens from its row on."""
+    return parts.settings.callback_url is not None and not any(row.name == endpoints.DEFAULT for row in found)
+
+
+def _anybody_reachable(parts: Parts, found: Sequence[Any]) -> bool:
+    return parts.settings.callback_url is not None or any(row.address is not None for row in found)
 
 
 def anything_new(parts: Parts) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, literal_column, select
+from sqlalchemy import Connection, and_, bindparam, exists, literal_column, select
 from sqlalchemy.orm import aliased
 
 from worker.channels import window
@@ -21,8 +21,16 @@ from worker.outbox import redirect
 _OUT = (ChannelState.DOWN, ChannelState.MUTE, ChannelState.BLOCKED, ChannelState.PAUSED)
 
 
-def _out_since(before: datetime) -> Any:
-    return and_(Channel.state.in_(_OUT), Channel.since <= before, Channel.pool.is_not(None))
+_sibling = aliased(Channel, name="sibling")
+_another_is_up = exists(
+    select(literal_column("1"))
+    .select_from(_sibling)
+    .where(_sibling.pool == Channel.pool, _sibling.state == ChannelState.UP, _sibling.id != Channel.id)
+    .correlate(Channel)
+)
+_is_out = and_(Channel.state.in_(_OUT), Channel.since <= bindparam("out_since"), Channel.pool.is_not(None))
+#: Made once: it is asked every two seconds, and making it takes longer than asking it.
+_STRANDED = select(Channel.id).where(_is_out, _another_is_up, redirect.anything_due()).order_by(Channel.id)
 
 
 def stranded(connection: Connection, *, now: datetime, after: timedelta) -> list[int]:
@@ -30,15 +38,7 @@ def stranded(connection: Connection, *, now: datetime, after: timedelta) -> list
 
     An index probe or two a channel, however much is parked there.
     """
-    sibling = aliased(Channel, name="sibling")
-    another_is_up = exists(
-        select(literal_column("1"))
-        .select_from(sibling)
-        .where(sibling.pool == Channel.pool, sibling.state == ChannelState.UP, sibling.id != Channel.id)
-        .correlate(Channel)
-    )
-    found = select(Channel.id).where(_out_since(now - after), another_is_up, redirect.anything_due(now))
-    return list(connection.execute(found.order_by(Channel.id)).scalars())
+    return list(connection.execute(_STRANDED, {"now": now, "out_since": now - after}).scalars())
 
 
 def move(connection: Connection, channel_id: int, *, now: datetime, after: timedelta, most: int) -> int:
@@ -66,9 +66,10 @@ def _lock_pool(connection: Connection, channel_id: int, out_since: datetime) -> 
     in_pool = connection.execute(select(Channel.id).where(Channel.pool == pool)).scalars().all()
     window.lock(connection, in_pool)
     rows = connection.execute(
-        select(Channel.__table__, _out_since(out_since).label("is_out"))
+        select(Channel.__table__, _is_out.label("is_out"))
         .where(Channel.id.in_(in_pool), Channel.pool == pool)
-        .order_by(Channel.id)
+        .order_by(Channel.id),
+        {"out_since": out_since},
     ).all()
     here = next((row for row in rows if row.id == channel_id and row.is_out), None)
     return here, [row for row in rows if row.state is ChannelState.UP]

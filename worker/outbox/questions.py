@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, or_, select, union_all, update
+from sqlalchemy import Connection, Select, bindparam, or_, select, union_all, update
 
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import MessageState
@@ -48,11 +48,20 @@ def _by_time(state: MessageState, *columns: Any) -> Select[Any]:
     )
 
 
+_FIRSTS = [_by_time(state, Message.next_check_at).limit(1).subquery() for state in PAUSES_S]
+_NEXT_DUE = union_all(*(select(first.c.next_check_at) for first in _FIRSTS))
+_TAKE = {
+    state: _by_time(state, Message.seq)
+    .where(Message.next_check_at <= bindparam("now"))
+    .limit(bindparam("room"))
+    .with_for_update(of=Message, skip_locked=True)
+    for state in PAUSES_S
+}
+
+
 def next_due_at(connection: Connection) -> datetime | None:
     """When the next question is due; may be in the past."""
-    firsts = [_by_time(state, Message.next_check_at).limit(1).subquery() for state in PAUSES_S]
-    found = connection.execute(union_all(*(select(first.c.next_check_at) for first in firsts))).scalars()
-    return min(found, default=None)
+    return min(connection.execute(_NEXT_DUE).scalars(), default=None)
 
 
 def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
@@ -65,9 +74,8 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
     """
     seqs: list[int] = []
     room = most
-    for state in PAUSES_S:
-        due = _by_time(state, Message.seq).where(Message.next_check_at <= now).limit(room)
-        found = connection.execute(due.with_for_update(of=Message, skip_locked=True)).scalars().all()
+    for state, due in _TAKE.items():
+        found = connection.execute(due, {"now": now, "room": room}).scalars().all()
         seqs += found
         room = max(room - len(found), most // 4 if state is MessageState.ACCEPTED else 0)
     if not seqs:

@@ -36,12 +36,13 @@ def _may_move(alias: str) -> Any:
     return literal_column(f"({alias}.state = 'queued' AND {alias}.failover)")
 
 
-def anything_due(now: datetime) -> Any:
-    """Has a channel (a row of `Channel`) a due message for which another one may stand in? At most two probes."""
-    return or_(*(_due_of_rank(rank, now) for rank in (0, 1)))
+def anything_due() -> Any:
+    """Has a channel (a row of `Channel`) a message, due at `:now`, for which another one may stand in? At most two
+    probes."""
+    return or_(*(_due_of_rank(rank) for rank in (0, 1)))
 
 
-def _due_of_rank(rank: int, now: datetime) -> Any:
+def _due_of_rank(rank: int) -> Any:
     waiting = aliased(Message, name="waiting")
     return exists(
         select(literal_column("1"))
@@ -50,7 +51,7 @@ def _due_of_rank(rank: int, now: datetime) -> Any:
             waiting.channel_id == Channel.id,
             _may_move("waiting"),
             waiting.priority == literal_column(str(rank)),
-            waiting.due_at <= now,
+            waiting.due_at <= bindparam("now"),
         )
         .correlate(Channel)
     )

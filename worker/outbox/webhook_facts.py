@@ -25,6 +25,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 21_600.0
 #: After this a fact is not about a message of ours.
 KEEP = timedelta(hours=48)
 
+_ANY_DUE = select(WebhookFact.id).where(WebhookFact.next_try_at <= bindparam("now")).limit(1)
 _PARK = (
     update(WebhookFact)
     .where(WebhookFact.id == bindparam("_id"))
@@ -61,6 +62,11 @@ def store(connection: Connection, channel_id: int, facts: Iterable[Fact], now: d
     if rows:
         connection.execute(insert(WebhookFact), rows)
     return len(rows)
+
+
+def anything_due(connection: Connection, now: datetime) -> bool:
+    """Is there a fact that `take_due` would take?"""
+    return connection.execute(_ANY_DUE, {"now": now}).first() is not None
 
 
 def take_due(connection: Connection, now: datetime, most: int) -> Sequence[TakenFact]:
