@@ -29,6 +29,7 @@ def _no_settings_from_outside() -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with running_postgres() as server:
+        server.hurry()
         yield server
 
 
