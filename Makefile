@@ -6,9 +6,14 @@ NEEDED := import sys; sys.exit(sys.version_info < (3, 11))
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(NEEDED)' 2>/dev/null && echo $$p && break; done)
 
+# The stack and the tests start programs by the hundred; none of them should have to compile what the last one did.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 RUN := $(VENV)/bin/python -m
-INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input
+INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile
+# What pip would do, but with all cores.
+COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib worker crm_bridge wasender_sandbox
 PRINT := $(VENV)/bin/python -c 'import tomllib; read = tomllib.load(open("pyproject.toml", "rb")); print
 LOCK := CUSTOM_COMPILE_COMMAND='make lock' $(RUN) piptools compile --quiet --upgrade --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style line
@@ -79,9 +84,11 @@ $(VENV)/.made:
 $(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(INSTALL) --require-hashes -r requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(COMPILE) || true # a package may hold files for other Pythons
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@echo "Installing the development tools (once)" >&2
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@$(COMPILE) || true
 	@touch $@
