@@ -1,8 +1,6 @@
 """Real worker, beat and web processes on real servers, to be killed as they are in life."""
 
 import os
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -10,18 +8,20 @@ from typing import Self
 import psutil
 from celery import Celery
 
+from tests import programs
+from tests.programs import ROOT as ROOT
+from tests.programs import Running, Start
 from tests.real_servers import wait_until
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class LiveStack:
     """Starts `celery -A worker worker|beat` and `truetick web` with these settings; stops everything by pid."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], start: Start = programs.warm) -> None:
         self._folder = folder
         self._environment = environment
-        self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._start_program = start
+        self._started: dict[str, Running] = {}
         self._count = 0
         #: What a CRM without our code knows: the broker's address.
         self.crm = Celery(broker=environment["CELERY_BROKER_URL"], set_as_current=False)
@@ -34,14 +34,14 @@ class LiveStack:
             _kill_family(process)
         self.crm.close()
 
-    def worker(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+    def worker(self, name: str, *options: str) -> Running:
         return self._start(name, "celery", "-A", "worker", "worker", "--hostname", f"{name}@here", *options)
 
-    def beat(self) -> subprocess.Popen[bytes]:
+    def beat(self) -> Running:
         return self._start("beat", "celery", "-A", "worker", "beat", "--pidfile=")
 
-    def web(self, port: int) -> subprocess.Popen[bytes]:
-        return self._start("web", "worker.cli.app", "web", "--port", str(port))
+    def web(self, port: int) -> Running:
+        return self._start("web", "truetick", "web", "--port", str(port))
 
     def kill(self, name: str) -> None:
         """kill -9, as the kernel does when memory runs out."""
@@ -71,23 +71,19 @@ class LiveStack:
     def send(self, **request: object) -> str:
         return str(self.crm.send_task("truetick.send_message", kwargs=request).id)
 
-    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, program: str, *arguments: str) -> Running:
         self._count += 1
-        log = self._folder / f"{name}-{self._count}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                cwd=ROOT,
-                env=_clean(os.environ) | self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        process = self._start_program(
+            program,
+            *arguments,
+            environment=_clean(os.environ) | self._environment,
+            output=self._folder / f"{name}-{self._count}.log",
+        )
         self._started[name] = process
         return process
 
 
-def _kill_family(process: subprocess.Popen[bytes]) -> None:
+def _kill_family(process: Running) -> None:
     """The web server's requests are served by a child, which would live on for a while."""
     family: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):

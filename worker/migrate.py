@@ -1,26 +1,19 @@
 """Schema migrations: brings a database to a revision. The migrations themselves stand in `alembic/`."""
 
-from pathlib import Path
-
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from worker import revisions
 from worker.database import open_engine, snapshot, transaction
 from worker.models import VERSION_TABLE, Base
-
-_PACKAGE = Path(__file__).resolve().parent
-#: A wheel carries the migrations inside the package, a checkout beside it.
-_PLACES = (_PACKAGE / "migrations", _PACKAGE.parent / "alembic")
 
 
 def _config(connection: Connection | None = None) -> Config:
     config = Config()
-    place = next(place for place in _PLACES if (place / "env.py").exists())
-    config.set_main_option("script_location", str(place).replace("%", "%%"))
+    config.set_main_option("script_location", str(revisions.place()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
@@ -51,21 +44,9 @@ def current(url: str) -> str | None:
     engine = open_engine(url, may_create=True)
     try:
         with snapshot(engine) as connection:
-            return revision(connection)
+            return revisions.current(connection)
     finally:
         engine.dispose()
-
-
-def revision(connection: Connection) -> str | None:
-    """The revision that this connection's database is at."""
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-
-
-def head() -> str:
-    """The newest revision that this version of Truetick knows."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    assert newest is not None
-    return newest
 
 
 def differences(url: str) -> list[object]:
@@ -79,8 +60,3 @@ def differences(url: str) -> list[object]:
             return list(compare_metadata(context, Base.metadata))
     finally:
         engine.dispose()
-
-
-def revisions() -> frozenset[str]:
-    """Every revision that this version of Truetick knows."""
-    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())

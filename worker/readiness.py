@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from worker import migrate
+from worker import revisions
 from worker.database import DatabaseAway, snapshot
 from worker.domain.errors import TruetickError
 
@@ -73,13 +73,13 @@ def lacks_tables(error: Exception) -> bool:
 
 def schema_problem(connection: Connection) -> str | None:
     """What is wrong with the database's revision, in a sentence; None when it is the newest."""
-    current = migrate.revision(connection)
-    newest = migrate.head()
+    current = revisions.current(connection)
+    newest = revisions.head()
     if current == newest:
         return None
     if current is None:
         return NO_TABLES
-    if current in migrate.revisions():
+    if current in revisions.known():
         return f"The database is at revision {current}, and this program needs {newest}. {_UPGRADE}"
     return (
         f"The database is at revision {current}, which this program does not know. "

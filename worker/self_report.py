@@ -8,7 +8,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from worker import migrate
+from worker import revisions
 
 COMMAND = "truetick_report"
 
@@ -26,6 +26,6 @@ def report(_state: Any = None) -> dict[str, Any]:
         "truetick": truetick_version(),
         "celery": version("celery"),
         "python": platform.python_version(),
-        "schema": migrate.head(),
+        "schema": revisions.head(),
         "time": time.time(),
     }

@@ -1,8 +1,6 @@
 """A million messages wait for a channel that is down: what that costs, and how soon sending goes on."""
 
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +13,6 @@ from tests.bench.figures import Figure, at_most, told
 from tests.bench.pending import park
 from tests.bench.stage import API_KEY, CRM_KEY, WEBHOOK_SECRET, Servers, Stage, empty_stage
 from tests.bench.usage import BrokerContent, Meter, broker_content, postmaster
-from tests.live_stack import ROOT
 from worker.channels import registry
 from worker.clock import system_clock
 from worker.database import snapshot, transaction
@@ -132,11 +129,9 @@ def _questions(stage: Stage, settings: dict[str, str]) -> list[Figure]:
         assert answer.status_code == 202, answer.text
 
     def show() -> None:
-        command = [sys.executable, "-m", "worker.cli.app", "status"]
-        shown = subprocess.run(
-            command, cwd=ROOT, env=stage.environment(**settings), capture_output=True, timeout=60, check=False
-        )
-        assert b"need_scan" in shown.stdout, shown.stderr
+        shown = stage.folder / "status.txt"
+        stage.start("truetick", "status", environment=stage.environment(**settings), output=shown).wait(60)
+        assert "need_scan" in shown.read_text(), shown.read_text()
 
     with session:
         return [

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine, insert
 
-from tests.live_stack import ROOT, LiveStack
+from tests import programs
+from tests.live_stack import LiveStack
+from tests.programs import Start
 from tests.real_servers import Postgres, Valkey, running_postgres, running_valkey, wait_until
 from wasender_sandbox.control import Sandbox
 from wasender_sandbox.process import SandboxProcess
@@ -51,6 +51,7 @@ class Servers:
     broker: Valkey
     sandbox: SandboxProcess
     console: Console
+    start: Start = programs.cold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,7 @@ class Stage:
     folder: Path
     web_port: int
     console: Console = field(repr=False)
+    start: Start
 
     def environment(self, **settings: str) -> dict[str, str]:
         return {
@@ -80,7 +82,7 @@ class Stage:
     @contextmanager
     def processes(self, *names: str, **settings: str) -> Iterator[dict[str, int]]:
         """Real `worker`, `second worker`, `beat` and `web` processes, ready; gives their pids."""
-        with LiveStack(self.folder, self.environment(**settings)) as stack:
+        with LiveStack(self.folder, self.environment(**settings), self.start) as stack:
             starters = {"worker": lambda: stack.worker("worker"), "beat": stack.beat}
             starters |= {"second worker": lambda: stack.worker("second"), "web": lambda: stack.web(self.web_port)}
             pids = {name: starters[name]().pid for name in names}
@@ -168,21 +170,23 @@ def empty_stage(servers: Servers) -> Iterator[Stage]:
             folder=folder,
             web_port=free_port(),
             console=servers.console,
+            start=servers.start,
         )
 
 
 @contextmanager
 def bare_worker(stage: Stage, app: str, *options: str, **settings: str) -> Iterator[int]:
     """A worker process of any Celery app, without beat, as long as it is needed. Gives its pid."""
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool", "threads", "--concurrency", "8"]
-    environment = os.environ | stage.environment(**settings)
-    with (stage.folder / f"{app}.log").open("wb") as log:
-        process = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, stdout=log, stderr=log)
-        try:
-            with Celery(broker=stage.broker.url, set_as_current=False) as crm:
-                wait_until(lambda: crm.control.ping(timeout=0.5), within_s=30, what="the worker's start")
-            time.sleep(1)  # what a worker does once at its start is not counted
-            yield process.pid
-        finally:
-            process.kill()
-            process.wait()
+    process = stage.start(
+        *("celery", "-A", app, "worker", "--pool", "threads", "--concurrency", "8", *options),
+        environment=os.environ | stage.environment(**settings),
+        output=stage.folder / f"{app}.log",
+    )
+    try:
+        with Celery(broker=stage.broker.url, set_as_current=False) as crm:
+            wait_until(lambda: crm.control.ping(timeout=0.5), within_s=30, what="the worker's start")
+        time.sleep(1)  # what a worker does once at its start is not counted
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()

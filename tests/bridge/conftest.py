@@ -1,7 +1,5 @@
 """The web application as a caller sees it: in this process for what it answers, as a real server for how it lasts."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 
 from crm_bridge.web import create_app
-from tests.live_stack import ROOT
+from tests import programs
 from tests.real_servers import Valkey, wait_until
 from worker.parts import Parts
 from worker.stack.ports import free_port
@@ -57,19 +55,16 @@ class WebServer:
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self.port = free_port()
         self.log = folder / "web.log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli.app", "web", "--port", str(self.port)],
-                cwd=ROOT,
-                env={
-                    "PATH": "/usr/bin:/bin",
-                    "TRUETICK_API_KEYS": KEY,
-                    "TRUETICK_VAR_DIR": str(folder),
-                    **environment,
-                },
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self._process = programs.warm(
+            *("truetick", "web", "--port", str(self.port)),
+            environment={
+                "PATH": "/usr/bin:/bin",
+                "TRUETICK_API_KEYS": KEY,
+                "TRUETICK_VAR_DIR": str(folder),
+                **environment,
+            },
+            output=self.log,
+        )
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return requests.get(f"http://127.0.0.1:{self.port}{path}", headers=AUTHORIZED, timeout=30, **options)

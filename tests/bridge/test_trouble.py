@@ -4,8 +4,8 @@ that could be stored."""
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -27,13 +27,17 @@ SOON_S = 2.5
 @contextmanager
 def frozen(*pids: int) -> Iterator[None]:
     """These processes stop where they are: they neither answer nor hang up."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    _signal(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # a connection that was just closed still had its process in the list
+            os.kill(pid, number)
 
 
 def postgres_pids(url: str) -> list[int]:

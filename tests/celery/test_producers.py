@@ -2,14 +2,14 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.live_stack import ROOT
-from tests.real_servers import Valkey
+from tests import programs
+from tests.real_servers import Valkey, wait_until
 
 #: Publishes once while all is well, then whenever a line comes in; tells how long it took and what was raised.
 PRODUCER = """
@@ -39,39 +39,41 @@ for line in sys.stdin:
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
 @pytest.mark.parametrize("connected", ["warm", "cold"])
 def test_publishing_to_a_broker_that_does_not_answer_fails_within_a_second_and_a_half(
-    environment: dict[str, str], broker: Valkey, trouble: str, connected: str
+    environment: dict[str, str], broker: Valkey, trouble: str, connected: str, tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PRODUCER, connected],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    lines, output, errors = tmp_path / "lines", tmp_path / "told.txt", tmp_path / "errors.txt"
+    os.mkfifo(lines)
+    process = programs.warm(
+        *("python", "-c", PRODUCER, connected),
+        environment=os.environ | environment,
+        input=lines,
+        output=output,
+        errors=errors,
     )
-    assert process.stdin
-    try:
+
+    def answers() -> list[Any]:
+        assert process.poll() is None, errors.read_text()
+        said = output.read_text() if output.exists() else ""
+        return [json.loads(line.removeprefix("told ")) for line in said.split("\n")[:-1] if line.startswith("told ")]
+
+    def told(count: int) -> Any:
+        return wait_until(lambda: len(answers()) >= count and answers(), within_s=30, what="an answer")[-1]
+
+    with ExitStack() as then:
+        then.callback(process.kill)
+        line = then.enter_context(lines.open("w", buffering=1))
+        known = 0
         if connected == "warm":
-            assert _answer(process)[1] == ""
+            known = 1
+            assert told(known)[1] == ""
         if trouble == "dead":
             broker.kill()
         else:
-            os.kill(broker.pid, signal.SIGSTOP)
-        answers = {}
-        for action in ("publish", "wake"):
-            print(action, file=process.stdin, flush=True)
-            answers[action] = _answer(process)
-    finally:
-        process.kill()
-        process.communicate()
-    assert answers["publish"][1] == "kombu.exceptions.OperationalError"
-    assert answers["wake"][1] == "", "a lost wake-up was made the caller's trouble"
-    assert max(seconds for seconds, _ in answers.values()) <= 1.5
-
-
-def _answer(process: "subprocess.Popen[str]") -> tuple[float, str]:
-    assert process.stdout
-    line = next(line for line in process.stdout if line.startswith("told "))
-    seconds, raised = json.loads(line.removeprefix("told "))
-    return seconds, raised
+            then.enter_context(broker.frozen())
+        then_told = {}
+        for number, action in enumerate(("publish", "wake"), start=known + 1):
+            print(action, file=line)
+            then_told[action] = told(number)
+    assert then_told["publish"][1] == "kombu.exceptions.OperationalError"
+    assert then_told["wake"][1] == "", "a lost wake-up was made the caller's trouble"
+    assert max(seconds for seconds, _ in then_told.values()) <= 1.5

@@ -2,16 +2,16 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from celery import Celery
 
+from tests import programs
 from tests.conftest import API_KEY
 from tests.drain.scene import Crm, number
-from tests.live_stack import ROOT, LiveStack
+from tests.live_stack import LiveStack
+from tests.programs import Running
 from tests.real_servers import Valkey, wait_until
 from wasender_sandbox.control import Sandbox
 from worker.domain.channel_state import ChannelState
@@ -113,7 +113,7 @@ def test_worker_and_beat_start_with_nothing_but_the_addresses(database_url: str,
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_schedule_holds_the_periodic_tasks_and_every_task_has_its_queue(
-    environment: dict[str, str],
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
     code = """
 import json
@@ -126,10 +126,10 @@ print(json.dumps({
     "default": app.conf.task_default_queue,
 }))
 """
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, capture_output=True, check=True
-    )
-    found = json.loads(answer.stdout)
+    answer, errors = tmp_path / "answer.json", tmp_path / "errors.txt"
+    asked = programs.warm("python", "-c", code, environment=os.environ | environment, output=answer, errors=errors)
+    assert asked.wait(30) == 0, errors.read_text()
+    found = json.loads(answer.read_text())
     assert found == {
         "schedule": {
             "truetick.check_channels": 1.0,
@@ -151,11 +151,5 @@ print(json.dumps({
     }
 
 
-def _celery(environment: dict[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "worker", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def _celery(environment: dict[str, str], *arguments: str) -> Running:
+    return programs.cold("celery", "-A", "worker", *arguments, environment=environment, output=Path(os.devnull))

@@ -1,7 +1,6 @@
 """Flower beside a real worker: it shows workers, queues and every CRM task by name, and never a number or a text."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +10,10 @@ import psutil
 import pytest
 import requests
 
+from tests import programs
 from tests.conftest import API_KEY, SECRET_KEY
 from tests.live_stack import LiveStack
+from tests.programs import Running
 from tests.real_servers import Valkey, wait_until
 from wasender_sandbox.control import Sandbox
 from worker.database import open_engine, transaction
@@ -29,7 +30,7 @@ BUSY = 8
 class Watched(LiveStack):
     """A stack with Flower on loopback."""
 
-    def flower(self, port: int) -> subprocess.Popen[bytes]:
+    def flower(self, port: int) -> Running:
         login = f"--basic-auth={':'.join(LOGIN)}"
         return self._start(
             "flower", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}", login
@@ -61,9 +62,9 @@ class Flower:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, sqlite_url: str, broker: Valkey, sandbox: Sandbox) -> Iterator[Watched]:
+def environment(tmp_path: Path, sqlite_url: str, broker: Valkey, sandbox: Sandbox) -> dict[str, str]:
     sandbox.create_channel("default", api_key=API_KEY, limit="none")
-    environment = {
+    return {
         "DATABASE_URL": sqlite_url,
         "CELERY_BROKER_URL": broker.url,
         "TRUETICK_VAR_DIR": str(tmp_path / "var"),
@@ -72,6 +73,10 @@ def stack(tmp_path: Path, sqlite_url: str, broker: Valkey, sandbox: Sandbox) -> 
         "WASENDER_API_KEY": API_KEY,
         "TRUETICK_PACE": "200/1",
     }
+
+
+@pytest.fixture
+def stack(tmp_path: Path, environment: dict[str, str]) -> Iterator[Watched]:
     with Watched(tmp_path, environment) as running:
         yield running
 
@@ -122,14 +127,17 @@ def test_flower_shows_workers_queues_and_tasks_and_no_number_and_no_text(
         assert secret not in stack.log("flower")
 
 
-def test_flower_listens_on_this_machine_alone_unless_told_otherwise(stack: Watched) -> None:
+def test_flower_listens_on_this_machine_alone_unless_told_otherwise(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     port = free_port()
-    flower = stack._start("flower", "celery", "-A", "worker", "flower", f"--port={port}")
-    wait_until(Flower(port).answers, within_s=30, what="Flower's first answer")
+    # Where it listens is decided while the app is imported.
+    with Watched(tmp_path, environment, programs.cold) as stack:
+        flower = stack._start("flower", "celery", "-A", "worker", "flower", f"--port={port}")
+        wait_until(Flower(port).answers, within_s=30, what="Flower's first answer")
+        places = psutil.Process(flower.pid).net_connections()
 
-    listening = [place.laddr for place in psutil.Process(flower.pid).net_connections() if place.status == "LISTEN"]
-
-    assert listening == [("127.0.0.1", port)]
+    assert [place.laddr for place in places if place.status == "LISTEN"] == [("127.0.0.1", port)]
 
 
 def _held(stack: Watched) -> str:

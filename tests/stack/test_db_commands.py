@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.stack.processes import Running
-from worker.migrate import head
+from worker.revisions import head
 
 DB = ("-m", "worker.cli.app", "db")
 

@@ -61,7 +61,7 @@ def _option(stack: Running, name: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_killed_stack_leaves_nothing_and_starts_again_on_its_data(
+def test_a_killed_stack_leaves_nothing_and_starts_again_on_its_data_and_a_killed_part_comes_back(
     up: Callable[..., Running], tmp_path: Path
 ) -> None:
     stack = up()
@@ -92,9 +92,20 @@ def test_a_killed_stack_leaves_nothing_and_starts_again_on_its_data(
     third.says("Ready. Ctrl-C stops everything.", within_s=START_S + 40)
     assert stack.survivors() == set()
     assert keys[0] == (var / "api-key").read_text().strip()
+    _kill_parts_that_come_back(third)
     third.family()
     third.send(signal.SIGINT)
     assert third.ends(within_s=60) == 0
+
+
+def _kill_parts_that_come_back(stack: Running) -> None:
+    until(lambda: len(_parts(stack, "valkey-server", "celery -A worker beat")) == 2)
+    killed = _parts(stack, "valkey-server", "celery -A worker beat")
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    stack.says("valkey ended (exit code 137); it is started again in 0.5 s.")
+    stack.says("beat ended (exit code 137); it is started again in 0.5 s.")
+    until(lambda: len(_parts(stack, "valkey-server", "celery -A worker beat") - killed) == 2)
 
 
 @pytest.mark.slow
@@ -107,21 +118,6 @@ def test_interrupted_twice_while_it_starts_it_leaves_nothing(up: Callable[..., R
     until(lambda: stack.process.poll() is not None or stack.send(signal.SIGINT) or "Killing." in stack.output)
     stack.family()
     assert stack.ends(within_s=10) in {0, -signal.SIGINT}, "the last Ctrl-C may come when all is over"
-
-
-@pytest.mark.slow
-def test_a_part_that_is_killed_comes_back(up: Callable[..., Running]) -> None:
-    stack = up()
-    stack.says("Ready. Ctrl-C stops everything.", within_s=START_S)
-    until(lambda: len(_parts(stack, "valkey-server", "celery -A worker beat")) == 2)
-    killed = _parts(stack, "valkey-server", "celery -A worker beat")
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    stack.says("valkey ended (exit code 137); it is started again in 0.5 s.")
-    stack.says("beat ended (exit code 137); it is started again in 0.5 s.")
-    until(lambda: len(_parts(stack, "valkey-server", "celery -A worker beat") - killed) == 2)
-    stack.send(signal.SIGTERM)
-    assert stack.ends(within_s=60) == 0
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tests.stack.processes import ROOT
 TRY = """
 import sys, pathlib
 import alembic, celeryconfig, crm_bridge, wasender_sandbox, worker
-from worker import migrate
+from worker import migrate, revisions
 from worker.demo.contacts import read_contacts
 unpacked = pathlib.Path(sys.argv[1])
 for module in (celeryconfig, crm_bridge, wasender_sandbox, worker):
@@ -21,7 +21,7 @@ for module in (celeryconfig, crm_bridge, wasender_sandbox, worker):
 assert unpacked not in pathlib.Path(alembic.__file__).parents, alembic.__file__
 assert len(read_contacts()) >= 40
 migrate.upgrade("sqlite:///fresh.db")
-assert migrate.current("sqlite:///fresh.db") == migrate.head()
+assert migrate.current("sqlite:///fresh.db") == revisions.head()
 """
 
 

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from worker.settings import settings
-
 WebHost = Annotated[str, typer.Option("--host", help="The address that the web server listens on.")]
 WebPort = Annotated[int, typer.Option("--port", min=1, max=65535, help="The web server's port.")]
 SandboxPort = Annotated[int, typer.Option("--sandbox-port", min=1, max=65535, help="The sandbox's port.")]
@@ -31,6 +29,7 @@ def up(
 
     Examples: `truetick up` · `truetick up --port 5001 --flower` · `WASENDER_API_KEY=… truetick up`
     """
+    from worker.settings import settings
     from worker.stack.log_lines import Terminal
     from worker.stack.one_machine import OneMachine
     from worker.stack.parts import Addresses
@@ -64,6 +63,7 @@ def web(host: WebHost = "127.0.0.1", port: WebPort = 5000) -> None:
 
     Example: `truetick web --host 0.0.0.0 --port 8080`
     """
+    from worker.settings import settings
     from worker.stack.parts import web_command, web_environment
 
     os.environ.update(web_environment(settings()))
