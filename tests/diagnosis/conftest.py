@@ -7,26 +7,22 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import API_KEY
 from tests.drain.scene import Crm
-from tests.truth.stage import Stage
+from tests.outbox.desks import sqlite_desk
+from tests.truth import stage as staging
+from tests.truth.stage import TOKEN, Stage
 from wasender_sandbox.control import Sandbox
 from worker.diagnosis.broker_line import QUEUES, BrokerLine, QueueLook, WorkerReport
 from worker.diagnosis.diagnoser import Diagnoser
 from worker.diagnosis.finding import Diagnosis, Finding, Verdict
 from worker.diagnosis.guide import entry_for
-from worker.migrate import head
 from worker.parts import Parts
+from worker.revisions import head
 
-#: The sandbox's own personal access token.
-TOKEN = "1|sandbox-personal-access-token"
-OPTIONS = {
-    "TRUETICK_RECONCILE_INTERVAL_S": 0.01,
-    "TRUETICK_DRAIN_RUN_S": 0.2,
-    "TRUETICK_READ_TIMEOUT_S": 0.5,
-    # The one-machine pace, which nobody could call too fast.
-    "TRUETICK_PACE": "1/5",
-}
+__all__ = ["OPTIONS", "TOKEN", "Line", "Ward", "sqlite_desk"]
+
+#: The one-machine pace, which nobody could call too fast.
+OPTIONS = staging.OPTIONS | {"TRUETICK_PACE": "1/5"}
 
 
 @dataclass
@@ -85,17 +81,10 @@ class Ward:
 
 
 @pytest.fixture
-def options() -> dict[str, object]:
-    """Settings that a test module wants otherwise."""
-    return {}
-
-
-@pytest.fixture
-def parts(database_url: str, build: Callable[..., Parts], sandbox: Sandbox, options: dict[str, object]) -> Parts:
-    sandbox.create_channel("default", api_key=API_KEY, limit="none")
-    sandbox.switch("ack_after_s", 0)
-    sandbox.switch("delivered_after_s", 0)
-    return build(database_url, **(OPTIONS | options))
+def parts(sqlite_url: str, build: Callable[..., Parts], sandbox: Sandbox) -> Parts:
+    """What is judged does not depend on the database; what is read from it stands in `test_database_look`."""
+    staging.set_up(sandbox)
+    return build(sqlite_url, **OPTIONS)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sqlalchemy import Row, select, text, update
 
 from tests.real_servers import wait_until
 from wasender_sandbox.control import Sandbox
-from worker import intake
+from worker import evidence, health, intake
 from worker.channels import registry
 from worker.channels.registry import NewChannel
 from worker.database import snapshot, transaction
@@ -138,6 +138,27 @@ def drain(parts: Parts) -> int:
         before = len(wakes)
         drainer.drain(parts, lambda: wakes.append(None))
     return len(wakes)
+
+
+@contextmanager
+def never_idle(parts: Parts) -> Iterator[None]:
+    """A worker that sends and asks about ticks all the time, on a default channel that has just been checked."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.05):
+            drain(parts)
+            evidence.reconcile_messages(parts)
+
+    health.check_channels(parts)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(20)
+    assert not thread.is_alive(), "it does not end"
 
 
 @contextmanager

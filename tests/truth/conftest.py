@@ -8,24 +8,17 @@ import pytest
 from werkzeug.serving import make_server
 
 from crm_bridge.web import application
-from tests.conftest import API_KEY
 from tests.drain.scene import Crm
 from tests.real_servers import wait_until
-from tests.truth.stage import Stage
+from tests.truth import stage as staging
+from tests.truth.stage import TOKEN, Stage
 from wasender_sandbox.control import Sandbox
 from worker.parts import Parts
 
-#: The sandbox's own personal access token.
-TOKEN = "1|sandbox-personal-access-token"
+__all__ = ["OPTIONS", "SECRET", "TOKEN"]
+
 SECRET = "5f4dcc3b5aa765d61d8327deb882cf99"
-OPTIONS = {
-    # A run of questions ends as soon as nothing is due: the tests say when time passes.
-    "TRUETICK_RECONCILE_INTERVAL_S": 0.01,
-    # Nor does a run of sending wait for the slot after a pause.
-    "TRUETICK_DRAIN_RUN_S": 0.2,
-    "TRUETICK_READ_TIMEOUT_S": 0.5,
-    "WASENDER_WEBHOOK_SECRET": SECRET,
-}
+OPTIONS = staging.OPTIONS | {"WASENDER_WEBHOOK_SECRET": SECRET}
 
 
 @pytest.fixture
@@ -36,9 +29,7 @@ def options() -> dict[str, object]:
 
 @pytest.fixture
 def parts(database_url: str, build: Callable[..., Parts], sandbox: Sandbox, options: dict[str, object]) -> Parts:
-    sandbox.create_channel("default", api_key=API_KEY, limit="none")
-    sandbox.switch("ack_after_s", 0)
-    sandbox.switch("delivered_after_s", 0)
+    staging.set_up(sandbox)
     return build(database_url, **(OPTIONS | options))
 
 

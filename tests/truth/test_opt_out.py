@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from structlog.testing import capture_logs
 from tests.drain.scene import number
 from tests.truth.stage import Stage
 from wasender_sandbox.events import lid_of
+from worker import opt_out
+from worker.database import transaction
 from worker.domain.errors import InvalidRequest
 from worker.hearing import hear_webhooks
 from worker.models import Suppression, WebhookFact
+from worker.outbox import webhook_facts
 
 Hearing = Callable[[int], None]
 PERSON, OTHER = number(0), number(1)
@@ -139,6 +143,23 @@ def test_what_was_being_stored_when_the_wish_came_fails_at_the_second_look(stage
     assert stage.crm.messages()[0].error_code == "opted_out"
 
 
+def test_a_worker_that_stops_in_the_middle_leaves_the_wish_to_another(stage: Stage) -> None:
+    enqueue(stage, "one")
+    by_jid(stage, f"{DIGITS}@s.whatsapp.net")
+    with transaction(stage.parts.engine) as connection:
+        taken = webhook_facts.take_due(connection, stage.parts.clock(), 10)
+    stage.parts.stopping.set()
+
+    opt_out.hear_wishes(stage.parts, stage.crm.channel().id, [replace(one, tries=opt_out.LOOKS) for one in taken])
+
+    stage.parts.stopping.clear()
+    assert stage.crm.states() == ["queued"]
+    assert facts(stage) == 1
+    stage.pass_time(60)
+    stage.hear()
+    assert stage.crm.states()[0] == "failed"
+
+
 def test_a_person_known_by_a_lid_only_is_found_by_asking(stage: Stage) -> None:
     enqueue(stage, "hello")
     by_lid(stage, lid_of(DIGITS))
@@ -171,11 +192,16 @@ def test_a_lid_waits_while_wasender_does_not_answer(stage: Stage) -> None:
 
 
 def by_lid(stage: Stage, lid: str) -> None:
-    key = {"id": "3EB0AAAA", "fromMe": False, "remoteJid": lid, "addressingMode": "lid"}
+    by_jid(stage, lid, addressingMode="lid")
+    stage.hear()
+
+
+def by_jid(stage: Stage, jid: str, **more: str) -> None:
+    """A webhook that says who wrote STOP, which nobody has heard yet."""
+    key = {"id": "3EB0AAAA", "fromMe": False, "remoteJid": jid} | more
     stage.webhook(
         "messages.received", {"messages": {"key": key, "messageBody": "STOP", "messageTimestamp": "1753700390"}}
     )
-    stage.hear()
 
 
 class TestOtherSettings:

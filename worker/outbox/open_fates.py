@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, false, func, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, false, func, literal_column, or_, select, update
 from sqlalchemy.orm import aliased
 
 from worker.domain.channel_state import ChannelState
@@ -36,6 +36,58 @@ _overtaken = exists(
     .correlate(Message)
 )
 
+# What is asked every few seconds is made once: making a statement takes longer than asking it.
+_DUE_DOUBTS = (
+    select(Message.seq)
+    .join(Channel, Channel.id == Message.channel_id)
+    .where(
+        Message.next_check_at <= bindparam("now"),
+        Message.state == literal_column("'in_doubt'"),
+        Message.attention.is_(None),
+        not_left_alone,
+    )
+    .order_by(Message.next_check_at)
+    .limit(bindparam("most"))
+    .with_for_update(of=Message, skip_locked=True)
+)
+_SETTLED = (
+    select(Channel.id)
+    .where(
+        Channel.state == ChannelState.UP,
+        Channel.since <= bindparam("since"),
+        exists(
+            select(literal_column("1"))
+            .select_from(Message)
+            .where(
+                Message.channel_id == Channel.id,
+                is_open("messages"),
+                Message.state == literal_column("'accepted'"),
+                Message.accepted_at < Channel.suspect_before,
+            )
+            .correlate(Channel)
+        ),
+    )
+    .order_by(Channel.id)
+    .with_for_update(key_share=True)
+)
+_MUTE_SINCE = select(Channel.id).where(Channel.state == ChannelState.MUTE, Channel.since < bindparam("before"))
+_UNTICKED = (
+    select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at)
+    .join(Channel, Channel.id == Message.channel_id)
+    .where(
+        is_open("messages"),
+        Message.state == literal_column("'accepted'"),
+        Message.accepted_at < bindparam("before"),
+        or_(Channel.state == ChannelState.UP, Channel.id.in_(bindparam("idle", expanding=True))),
+        # What an outage may have swallowed is judged first.
+        or_(
+            Channel.suspect_before.is_(None),
+            Message.accepted_at >= Channel.suspect_before,
+            Channel.since < bindparam("before"),
+        ),
+    )
+)
+
 
 def take_due_doubts(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
     """Messages in doubt that are due to be judged; nobody else gets them for a minute.
@@ -43,23 +95,7 @@ def take_due_doubts(connection: Connection, *, now: datetime, most: int) -> Sequ
     Rows: seq, recipient, content, claimed_at, attempts, doubts, resends, on_doubt, overtaken; attempt_id, started_at,
     finished_at of the attempt; channel_id, channel_state, channel_since, gateway_session_id, api_key_encrypted.
     """
-    seqs = (
-        connection.execute(
-            select(Message.seq)
-            .join(Channel, Channel.id == Message.channel_id)
-            .where(
-                Message.next_check_at <= now,
-                Message.state == literal_column("'in_doubt'"),
-                Message.attention.is_(None),
-                not_left_alone,
-            )
-            .order_by(Message.next_check_at)
-            .limit(most)
-            .with_for_update(of=Message, skip_locked=True)
-        )
-        .scalars()
-        .all()
-    )
+    seqs = connection.execute(_DUE_DOUBTS, {"now": now, "most": most}).scalars().all()
     if not seqs:
         return ()
     judge_again(connection, seqs, at=now + LEASE)
@@ -93,30 +129,7 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
     Locked until the end of the transaction, after their channels. Rows: seq, channel_id, recipient, claimed_at,
     attempts, resends, asked_at, gateway_msg_id, overtaken, channel_since, failed (WhatsApp or WaSender said so).
     """
-    settled = (
-        connection.execute(
-            select(Channel.id)
-            .where(
-                Channel.state == ChannelState.UP,
-                Channel.since <= now - settle,
-                exists(
-                    select(literal_column("1"))
-                    .select_from(Message)
-                    .where(
-                        Message.channel_id == Channel.id,
-                        is_open("messages"),
-                        Message.state == literal_column("'accepted'"),
-                        Message.accepted_at < Channel.suspect_before,
-                    )
-                    .correlate(Channel)
-                ),
-            )
-            .order_by(Channel.id)
-            .with_for_update(key_share=True)
-        )
-        .scalars()
-        .all()
-    )
+    settled = connection.execute(_SETTLED, {"since": now - settle}).scalars().all()
     if not settled:
         return ()
     return connection.execute(
@@ -144,28 +157,9 @@ def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[A
 
     Rows: seq, channel_id, attempts, claimed_at.
     """
-    idle = [channel_id for channel_id in _mute_since(connection, before) if not _any_queued(connection, channel_id)]
-    return connection.execute(
-        select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at)
-        .join(Channel, Channel.id == Message.channel_id)
-        .where(
-            is_open("messages"),
-            Message.state == literal_column("'accepted'"),
-            Message.accepted_at < before,
-            or_(Channel.state == ChannelState.UP, Channel.id.in_(idle)),
-            # What an outage may have swallowed is judged first.
-            or_(
-                Channel.suspect_before.is_(None),
-                Message.accepted_at >= Channel.suspect_before,
-                Channel.since < before,
-            ),
-        )
-    ).all()
-
-
-def _mute_since(connection: Connection, before: datetime) -> Sequence[int]:
-    query = select(Channel.id).where(Channel.state == ChannelState.MUTE, Channel.since < before)
-    return connection.execute(query).scalars().all()
+    mute = connection.execute(_MUTE_SINCE, {"before": before}).scalars().all()
+    idle = [channel_id for channel_id in mute if not _any_queued(connection, channel_id)]
+    return connection.execute(_UNTICKED, {"before": before, "idle": idle}).all()
 
 
 def _any_queued(connection: Connection, channel_id: int) -> bool:
