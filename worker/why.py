@@ -51,7 +51,7 @@ class Explanation:
     because: tuple[str, ...]
     whose_turn: str
     action: str | None
-    #: None unless it is queued and due; counting stops at `MOST_COUNTED`.
+    #: How many go out before it once it is due; None unless it is queued. Counting stops at `MOST_COUNTED`.
     ahead: int | None
     #: When it should go out at the channel's pace; None when nobody can know.
     expected_at: datetime | None
@@ -77,25 +77,33 @@ def explain(connection: Connection, message_id: UUID, *, now: datetime, check_in
     message = get(connection, message_id, now)
     channels = standings(connection, now=now, check_interval_s=check_interval_s)
     channel = next(channel for channel in channels if channel.name == message.channel.name)
-    due = message.state is S.QUEUED and message.due_at <= now
-    ahead = messages_ahead(connection, message, channel.id, now) if due else None
+    ahead, expected_at = None, None
+    if message.state is S.QUEUED:
+        ahead = messages_ahead(connection, message, channel.id, max(now, message.due_at))
+        if channel.sends and ahead < MOST_COUNTED:
+            expected_at = _expected_at(connection, message, channel, ahead, now)
     attempts = attempt_log(connection, message.seq)
     turn, action = _turn(message, channel)
     return Explanation(
         message=message,
         channel=channel,
-        because=tuple(_because(message, channel, attempts.newest, ahead, now)),
+        because=tuple(_because(message, channel, attempts.newest, ahead, expected_at, now)),
         whose_turn=turn,
         action=action,
         ahead=ahead,
-        expected_at=_expected_at(message, channel, ahead, now),
+        expected_at=expected_at,
         attempts=attempts,
         events=event_log(connection, message.seq),
     )
 
 
 def _because(
-    message: MessageView, channel: ChannelStanding, attempts: list[dict[str, Any]], ahead: int | None, now: datetime
+    message: MessageView,
+    channel: ChannelStanding,
+    attempts: list[dict[str, Any]],
+    ahead: int | None,
+    expected_at: datetime | None,
+    now: datetime,
 ) -> Iterator[str]:
     if message.pending:
         yield message.pending.sentence
@@ -107,8 +115,11 @@ def _because(
         yield _last_attempt(attempts[-1], message)
     if message.pending and not channel.sends and channel.state is not ChannelState.UNKNOWN:
         yield _channel_sentence(channel, now)
-    if ahead is not None and message.channel.state is not ChannelState.PAUSED:
+    late = message.due_at <= now or (expected_at is not None and expected_at > message.due_at)
+    if ahead is not None and late and message.channel.state is not ChannelState.PAUSED:
         yield _queue_sentence(message, channel, ahead, now)
+    if expected_at is not None and message.expires_at is not None and message.expires_at <= expected_at:
+        yield f"Before its turn comes, at {message.expires_at:%Y-%m-%d %H:%M:%S} UTC, its time runs out: it expires."
 
 
 def _last_attempt(attempt: dict[str, Any], message: MessageView) -> str:
@@ -168,8 +179,13 @@ def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | No
     return _TURN.get(message.pending.code, "person"), action
 
 
-def _expected_at(message: MessageView, channel: ChannelStanding, ahead: int | None, now: datetime) -> datetime | None:
-    if message.state is not S.QUEUED or not channel.sends or (ahead or 0) >= MOST_COUNTED:
-        return None
-    first_slot = max(now, message.due_at, message.channel.next_slot_at or now)
-    return message.channel.pacing.slot_in_turn(first_slot, ahead or 0)
+def _expected_at(
+    connection: Connection, message: MessageView, channel: ChannelStanding, ahead: int, now: datetime
+) -> datetime:
+    """Its turn after all before it; one that is scheduled goes with those that are due at the same time, at least."""
+    pacing, first_slot = message.channel.pacing, max(now, message.channel.next_slot_at or now)
+    turn = pacing.slot_in_turn(first_slot, ahead)
+    if message.due_at <= now:
+        return turn
+    with_it = messages_ahead(connection, message, channel.id, message.due_at, since=message.due_at)
+    return max(turn, pacing.slot_in_turn(max(first_slot, message.due_at), with_it))

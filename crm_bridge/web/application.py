@@ -9,6 +9,7 @@ from crm_bridge.web import (
     channel_routes,
     diagnosis_routes,
     docs_routes,
+    front_routes,
     health_routes,
     media_routes,
     message_routes,
@@ -16,7 +17,6 @@ from crm_bridge.web import (
     problems,
     reconnect_routes,
     request_size,
-    status_routes,
     webhook_routes,
 )
 from crm_bridge.web.bounded import Bounded
@@ -61,14 +61,13 @@ def create_app(parts: Parts | None = None) -> APIFlask:
     access.register(app, KnownKeys(parts, parts.settings.api_keys), rates)
     app.register_blueprint(message_routes.routes(parts, database, Waker(tasks.wake_drain)))
     app.register_blueprint(media_routes.routes(parts, database))
-    desk = DiagnosisDesk(parts, database)
-    app.register_blueprint(status_routes.routes(desk))
-    app.register_blueprint(diagnosis_routes.routes(desk))
+    app.register_blueprint(diagnosis_routes.routes(DiagnosisDesk(parts, database)))
     app.register_blueprint(channel_routes.routes(parts, database, Waker(publish_check)))
     app.register_blueprint(reconnect_routes.routes(parts, Waker(publish_check), LatestCodes()))
     app.register_blueprint(health_routes.routes(parts))
     app.register_blueprint(webhook_routes.routes(parts, Waker(publish_hearing, pause_s=HEARING_PAUSE_S), rates))
     app.register_blueprint(docs_routes.routes())
+    app.register_blueprint(front_routes.routes())
     openapi.register(app)
     app.after_request(_add_headers)
     return app

@@ -38,7 +38,7 @@ class ChannelVerdict(_Shape):
 class Diagnostics(_Shape):
     """`proven`: on every channel with a key WhatsApp has ticked a message lately, and nothing contradicts that since.
 
-    Of more than twenty channels those that are well are left out of `checks`.
+    Of more than twenty channels only the worst twenty stand in `checks`; `channels` names all.
     """
 
     proven: bool

@@ -20,13 +20,13 @@ from worker.channels import overview
 from worker.database import snapshot
 from worker.diagnosis import trial, troubleshooting
 from worker.diagnosis.broker_line import BrokerLine
-from worker.diagnosis.diagnoser import Diagnoser
-from worker.domain.channel_state import DEFAULT_CHANNEL
+from worker.diagnosis.diagnoser import Diagnoser, TookTooLong
+from worker.diagnosis.finding import Diagnosis
+from worker.domain.channel_state import NAME
 from worker.domain.errors import NotFound
 from worker.outbox.events import Source
 from worker.outbox.rates import Rates, rates
 from worker.parts import Parts
-from worker.settings import NAME
 
 log = structlog.get_logger(__name__)
 
@@ -51,13 +51,15 @@ class TroubleshootQuery(DiagnosticsQuery):
 
 
 class TestMessage(BaseModel):
-    """A test message. With the same `idempotency_key` it is sent once and followed again."""
+    """A test message. With the same `idempotency_key` it is sent once and followed again; a tick that is older than
+    a quarter of an hour proves nothing then. Without `channel` it takes the default one, or the only one with a key.
+    """
 
     __test__ = False  # for pytest: it is no test
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     phone_number: Annotated[str, Field(min_length=1, max_length=200)]
-    channel: Annotated[str, Field(pattern=NAME)] = DEFAULT_CHANNEL
+    channel: Annotated[str, Field(pattern=NAME)] | None = None
     text: Annotated[str, Field(min_length=1, max_length=1000)] = trial.TEXT
     timeout_s: Annotated[float, Field(ge=1, le=trial.LONGEST_FOLLOWED_S)] = trial.USUALLY_FOLLOWED_S
     idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -80,16 +82,20 @@ class DiagnosisDesk:
 
     def diagnostics(self) -> dict[str, Any]:
         """Raises NotFound for a channel that does not exist."""
-        asked = read_query(DiagnosticsQuery)
-        within = timedelta(hours=asked.proof_hours)
-        return self._diagnoser.diagnose(channel=asked.channel, within=within).as_json()
+        return self._diagnosis(read_query(DiagnosticsQuery)).as_json()
 
     def troubleshoot(self) -> dict[str, Any]:
+        """Raises NotFound for a channel that does not exist."""
         asked = read_query(TroubleshootQuery)
-        within = timedelta(hours=asked.proof_hours)
-        diagnosis = self._diagnoser.diagnose(channel=asked.channel, within=within)
+        diagnosis = self._diagnosis(asked)
         advice = troubleshooting.troubleshoot(diagnosis)
         return troubleshooting.as_json(diagnosis, advice, whole_guide=asked.guide)
+
+    def _diagnosis(self, asked: DiagnosticsQuery) -> Diagnosis:
+        try:
+            return self._diagnoser.diagnose(channel=asked.channel, within=timedelta(hours=asked.proof_hours))
+        except TookTooLong as error:
+            raise Problem(503, error.code, error.message, Retry_After="10") from None
 
     def test_message(self) -> dict[str, Any]:
         asked = _read_test()

@@ -1,19 +1,27 @@
-"""`/api/whatsapp`: does sending work, what is wrong, what to do, and a test message that proves it."""
+"""`/api/whatsapp`: how channels stand, does sending work, what to do if not, and a test message that proves it."""
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from crm_bridge.web import diagnosis_answers as answers
-from crm_bridge.web import openapi
+from crm_bridge.web import answers, diagnosis_answers, openapi
 from crm_bridge.web.diagnosis_desk import DiagnosisDesk, DiagnosticsQuery, TestMessage, TroubleshootQuery
 from worker.domain.access import Scope
 
 
 def routes(desk: DiagnosisDesk) -> APIBlueprint:
-    blueprint = APIBlueprint("diagnosis", __name__, url_prefix="/api/whatsapp")
+    blueprint = APIBlueprint("whatsapp", __name__, url_prefix="/api/whatsapp")
+
+    @blueprint.get("/status")
+    @openapi.describe(gives={200: answers.WhatsappStatus})
+    def get_status() -> Response:
+        """How every channel stands: can it send, since when, what to do, how much waits, how well it delivers.
+
+        A channel that was up when somebody last knew, and of which nobody has known for too long, is `unverified`.
+        """
+        return jsonify(desk.status())
 
     @blueprint.get("/diagnostics")
-    @openapi.describe(gives={200: answers.Diagnostics}, refuses=(404,), query=DiagnosticsQuery)
+    @openapi.describe(gives={200: diagnosis_answers.Diagnostics}, refuses=(404,), query=DiagnosticsQuery)
     def get_diagnostics() -> Response:
         """Check everything that sending stands on, in the order in which trouble is best sought.
 
@@ -24,7 +32,7 @@ def routes(desk: DiagnosisDesk) -> APIBlueprint:
         return jsonify(desk.diagnostics())
 
     @blueprint.get("/troubleshoot")
-    @openapi.describe(gives={200: answers.Troubleshooting}, refuses=(404,), query=TroubleshootQuery)
+    @openapi.describe(gives={200: diagnosis_answers.Troubleshooting}, refuses=(404,), query=TroubleshootQuery)
     def get_troubleshoot() -> Response:
         """Tell what to do about what is wrong now, step by step, the most urgent first."""
         return jsonify(desk.troubleshoot())
@@ -32,7 +40,7 @@ def routes(desk: DiagnosisDesk) -> APIBlueprint:
     @blueprint.post("/test-message")
     @openapi.describe(
         takes=TestMessage,
-        gives={200: answers.TestResult},
+        gives={200: diagnosis_answers.TestResult},
         refuses=(409,),
         scope=Scope.SEND,
         example={"phone_number": "917033009600"},

@@ -72,7 +72,8 @@ REFUSALS = {
         "The database does not answer, or no API key (or webhook secret) is configured. Try again after Retry-After "
         "seconds.",
         (
-            *("database_away", "database_not_migrated", "no_api_key_configured", "not_ready"),
+            *("database_away", "database_not_migrated", "diagnosis_took_too_long"),
+            *("no_api_key_configured", "not_ready"),
             *("webhook_secret_missing", "webhook_secret_unusable"),
         ),
     ),

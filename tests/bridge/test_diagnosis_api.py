@@ -1,6 +1,5 @@
 """Diagnostics, troubleshooting and test messages, as the frontend of a CRM calls them."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,10 @@ from flask.testing import FlaskClient
 from crm_bridge.web import create_app, diagnosis_answers, diagnosis_desk
 from tests.bridge.conftest import AUTHORIZED, keyed
 from tests.conftest import API_KEY
-from tests.drain.scene import Crm, drain
+from tests.drain.scene import Crm, never_idle
 from wasender_sandbox.control import Sandbox
-from worker import evidence, health
-from worker.diagnosis import broker_line
+from worker import health
+from worker.diagnosis import broker_line, diagnoser
 from worker.parts import Parts
 
 DIAGNOSTICS, TROUBLESHOOT, TEST = (
@@ -45,21 +44,9 @@ def client(parts: Parts) -> FlaskClient:
 
 @pytest.fixture
 def at_work(parts: Parts, sandbox: Sandbox) -> Iterator[None]:
-    """A worker that is never idle."""
     Crm(parts, sandbox).channels("default")
-    health.check_channels(parts)
-    ended = threading.Event()
-
-    def work() -> None:
-        while not ended.wait(0.05):
-            drain(parts)
-            evidence.reconcile_messages(parts)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ended.set()
-    thread.join(20)
+    with never_idle(parts):
+        yield
 
 
 def get(client: FlaskClient, path: str) -> Any:
@@ -106,6 +93,16 @@ def test_wrong_parameters_are_refused(client: FlaskClient, parts: Parts, query: 
     answer = client.get(DIAGNOSTICS + query, headers=AUTHORIZED)
     assert answer.content_type == "application/problem+json"
     assert (answer.status_code, answer.json["code"]) == (status, code)  # type: ignore[index]
+
+
+def test_a_machine_that_is_too_slow_for_a_diagnosis_is_503(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnoser, "LONGEST_S", 0.0)
+
+    for path in (DIAGNOSTICS, TROUBLESHOOT):
+        answer = client.get(path, headers=AUTHORIZED)
+        assert (answer.status_code, answer.json["code"]) == (503, "diagnosis_took_too_long")  # type: ignore[index]
 
 
 def test_diagnostics_answer_where_there_is_no_database(build: Callable[..., Parts], tmp_path: Any) -> None:
@@ -185,3 +182,12 @@ def test_only_a_few_test_messages_are_followed_at_a_time(parts: Parts) -> None:
         assert [one.result().status_code for one in followed] == [200] * diagnosis_desk.MOST_TESTS
     assert (refused.status_code, refused.json["code"]) == (429, "too_many_test_messages")
     assert refused.headers["Retry-After"]
+
+
+def test_in_the_description_the_routes_stand_together_under_one_name(client: FlaskClient) -> None:
+    described = client.get("/openapi.json").json["paths"]  # type: ignore[index]
+
+    tags = [
+        operation["tags"] for path, said in described.items() if "/whatsapp/" in path for operation in said.values()
+    ]
+    assert tags == [["Whatsapp"]] * 4

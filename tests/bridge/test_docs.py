@@ -151,6 +151,17 @@ def test_the_page_shows_the_description_from_files_of_this_server_alone(sqlite_c
     assert '"/openapi.json"' in sqlite_client.get("/docs/start.js").text
 
 
+def test_the_front_names_addresses_that_there_are_and_needs_no_key(sqlite_client: FlaskClient) -> None:
+    front = sqlite_client.get("/")
+
+    assert front.status_code == 200
+    places = dict(front.json)
+    assert places.pop("name") == "Truetick"
+    assert {"/docs", "/healthz", "/api/messages"} <= set(places.values())
+    there = sqlite_client.application.url_map.bind("localhost")
+    assert all(there.match(place) for place in places.values())
+
+
 @pytest.mark.parametrize("name", ["index.html", "..%2f__init__.py", "../flask_swagger_ui.py", "LICENSE", ".."])
 def test_nothing_else_of_the_package_is_served(sqlite_client: FlaskClient, name: str) -> None:
     assert sqlite_client.get(f"/docs/assets/{name}").status_code == 404

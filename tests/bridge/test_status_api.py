@@ -1,5 +1,6 @@
 """GET /api/whatsapp/status: the states of the channels, how fresh they are, what to do, and what waits."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 
 from crm_bridge.web import answers, create_app
 from tests.bridge.conftest import AUTHORIZED
+from tests.conftest import API_KEY
 from tests.drain.scene import Crm, drain
 from tests.real_servers import wait_until
 from wasender_sandbox.control import Sandbox
@@ -17,6 +19,13 @@ from worker import evidence, health
 from worker.channels import registry, states
 from worker.database import transaction
 from worker.parts import Parts
+
+
+@pytest.fixture
+def parts(sqlite_url: str, build: Callable[..., Parts], sandbox: Sandbox) -> Parts:
+    """What is read is compared on each database where it is read: see the tests of the overview and of the rates."""
+    sandbox.create_channel("default", api_key=API_KEY, limit="none")
+    return build(sqlite_url)
 
 
 def status_of(client: FlaskClient) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.cli.conftest import Said
 from tests.conftest import API_KEY
-from tests.drain.scene import Crm, drain
+from tests.drain.scene import Crm, never_idle
 from tests.live_stack import ROOT
 from wasender_sandbox.control import Sandbox
-from worker import evidence, health
+from worker import health
 from worker.cli import check_page
 from worker.diagnosis.finding import TITLES
 from worker.parts import Parts
@@ -44,19 +43,8 @@ def check(on: Truetick, parts: Parts, sandbox: Sandbox) -> Truetick:
 
 @pytest.fixture
 def at_work(parts: Parts, check: Truetick) -> Iterator[None]:
-    """A worker that is never idle."""
-    ended = threading.Event()
-
-    def work() -> None:
-        while not ended.wait(0.05):
-            drain(parts)
-            evidence.reconcile_messages(parts)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    ended.set()
-    thread.join(20)
+    with never_idle(parts):
+        yield
 
 
 def test_on_an_empty_environment_it_explains_itself(truetick: Truetick) -> None:
@@ -122,6 +110,7 @@ def test_json_is_the_only_thing_on_standard_output(check: Truetick, at_work: Non
 
     assert (untested.code, untested.json["proven"], untested.json["test_message"]) == (1, False, None)
     assert (tested.code, tested.json["proven"], tested.json["test_message"]["proven"]) == (0, True, True)
+    assert tested.json["summary"] == tested.json["test_message"]["summary"], "not what was known before the test"
     assert [check["check"] for check in untested.json["checks"]] == list(TITLES)
 
 
@@ -139,6 +128,9 @@ def test_nothing_is_sent_without_being_asked_for(check: Truetick, sandbox: Sandb
         (["--channel", "nowhere"], "There is no channel named 'nowhere'"),
         (["--channel", "No Name"], "a channel's name"),
         (["--proof-within", "tomorrow"], "is no duration"),
+        (["--proof-within", "8d"], "up to 7 days"),
+        (["--proof-within", "0s"], "up to 7 days"),
+        (["--test-to", NUMBER, "--text", "\udcff"], "bytes that are no characters"),
         (["--timeout", "0"], "equal to 1"),
         (["--test-to", NUMBER, "--text", " "], "1 to 1000 characters"),
         (["--surprise"], "--surprise"),
@@ -155,11 +147,13 @@ def test_a_wrong_command_line_is_exit_code_2(
 
 
 def test_a_test_without_a_database_says_what_to_run(truetick: Truetick, sandbox: Sandbox) -> None:
-    said = truetick("check", "--test-to", NUMBER, WASENDER_BASE_URL=sandbox.api_url, WASENDER_API_KEY=API_KEY)
+    environment = {"WASENDER_BASE_URL": sandbox.api_url, "WASENDER_API_KEY": API_KEY}
+    said = truetick("check", "--test-to", NUMBER, "--json", **environment)
 
     assert said.code == 1
     assert "There is no database" in said.err
     assert "truetick db upgrade" in said.err
+    assert (said.json["proven"], said.json["test_message"]) == (False, None), "what is known is told all the same"
 
 
 def test_a_terminal_without_unicode_gets_plain_marks(monkeypatch: pytest.MonkeyPatch) -> None:

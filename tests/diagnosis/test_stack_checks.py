@@ -13,25 +13,23 @@ from tests.live_stack import LiveStack
 from tests.real_servers import Valkey, wait_until
 from tests.truth.stage import Stage
 from wasender_sandbox.control import Sandbox
-from worker import migrate
+from worker import migrate, revisions
+from worker.channels import overview, registry, states
+from worker.database import snapshot, transaction
+from worker.diagnosis import broker_line, diagnoser
 from worker.diagnosis.broker_line import DRAIN_QUEUE, BrokerLine, QueueLook, WorkerReport
-from worker.diagnosis.diagnoser import Diagnoser
+from worker.diagnosis.diagnoser import Diagnoser, TookTooLong
 from worker.parts import Parts
 
 Build = Callable[..., Parts]
 
 
 @pytest.fixture
-def brokered(sqlite_url: str, build: Build, stage: Stage, broker: Valkey) -> Ward:
-    """On a real broker, to which nobody else is connected."""
+def brokered(sqlite_url: str, build: Build, stage: Stage, broker: Valkey, monkeypatch: pytest.MonkeyPatch) -> Ward:
+    """On a real broker, to which nobody else is connected, so that nobody needs to be waited for."""
+    monkeypatch.setattr(broker_line, "REPLY_S", 0.1)
     parts = build(sqlite_url, **OPTIONS, CELERY_BROKER_URL=broker.url)
     return Ward(parts, BrokerLine(parts.settings))
-
-
-@pytest.fixture
-def parts(sqlite_url: str, build: Build, sandbox: Sandbox) -> Parts:
-    sandbox.create_channel("default", api_key=API_KEY, limit="none")
-    return build(sqlite_url, **OPTIONS)
 
 
 # The broker
@@ -133,8 +131,21 @@ def test_workers_of_another_release_are_noticed(ward: Ward) -> None:
     assert "celery@old (Truetick 0.0.9" in finding.evidence
 
 
+def test_a_crms_own_worker_on_the_same_broker_is_not_taken_for_one_of_ours(ward: Ward, stage: Stage) -> None:
+    """It answers every question, but sends nothing."""
+    its_own = WorkerReport(name="celery@the-crm")
+    ours = WorkerReport(name="celery@here", truetick="0.1.0", celery="5.7", schema=revisions.head())
+
+    assert Ward(ward.parts, Line(answering=(its_own,))).found("workers") == ("unverified", "silent")
+    assert Ward(ward.parts, Line(answering=(its_own, ours))).found("workers") == ("ok", "answer")
+    stage.pass_time(600)
+    finding = Ward(ward.parts, Line(answering=(its_own,))).findings()["workers"]
+    assert (finding.verdict, finding.code) == ("failed", "none")
+    assert "not Truetick's: celery@the-crm" in finding.evidence
+
+
 def test_a_worker_whose_clock_is_off_is_noticed(ward: Ward) -> None:
-    ahead = WorkerReport(name="celery@there", truetick="0.1.0", schema=migrate.head() or "", skew_s=300.0)
+    ahead = WorkerReport(name="celery@there", truetick="0.1.0", schema=revisions.head(), skew_s=300.0)
 
     assert Ward(ward.parts, Line(answering=(ahead,))).found("clock") == ("failed", "worker_off")
 
@@ -145,6 +156,22 @@ def test_workers_that_fall_behind_are_told_from_a_beat_that_is_dead(ward: Ward, 
     assert ward.found("beat") == ("failed", "workers_behind")
     assert Ward(ward.parts, Line(ticking=())).found("beat") == ("failed", "none")
     assert Ward(ward.parts, Line(ticking=OSError())).found("beat") == ("failed", "stale")
+
+
+def test_a_person_who_resumes_a_channel_is_not_taken_for_a_worker(ward: Ward, stage: Stage) -> None:
+    """Resuming makes the next check due at once, but nobody has taken that up."""
+    stage.pass_time(600)
+    with transaction(stage.parts.engine) as connection:
+        channel_id = registry.channel_id(connection, "default")
+        states.pause(connection, channel_id, now=stage.parts.clock())
+        states.resume(connection, channel_id, now=stage.parts.clock())
+
+    findings = Ward(ward.parts, Line(answering=(), ticking=())).findings()
+
+    assert (findings["workers"].code, findings["beat"].code) == ("none", "none")
+    with snapshot(stage.parts.engine) as connection:
+        (standing,) = overview.standings(connection, now=stage.parts.clock(), check_interval_s=30)
+    assert "No worker has asked" in (standing.action or "")
 
 
 # The database
@@ -196,6 +223,16 @@ def test_messages_that_wait_for_a_person_are_not_overlooked(ward: Ward, stage: S
     assert "One message is waiting for a person" in finding.evidence
 
 
+def test_what_failed_besides_is_named_where_sending_is_proven(ward: Ward, tick_one: Callable[[], None]) -> None:
+    tick_one()
+    full = QueueLook(waiting={}, used_bytes=99, most_bytes=100, policy="noeviction")
+
+    diagnosis = Ward(ward.parts, Line(queue=full)).diagnose()
+
+    assert diagnosis.proven
+    assert diagnosis.summary == "Sending is proven on channel default. Failed all the same: queue."
+
+
 def test_many_who_ask_at_once_share_one_examination(stage: Stage) -> None:
     asked: list[None] = []
 
@@ -210,3 +247,10 @@ def test_many_who_ask_at_once_share_one_examination(stage: Stage) -> None:
     assert len(asked) == 1
     diagnoser.diagnose(channel="default")
     assert len(asked) == 2
+
+
+def test_a_machine_that_is_too_slow_for_a_diagnosis_says_so(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnoser, "LONGEST_S", 0.0)
+
+    with pytest.raises(TookTooLong, match="overloaded"):
+        Diagnoser(stage.parts, Line()).diagnose()  # type: ignore[arg-type]

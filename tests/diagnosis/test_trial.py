@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from sqlalchemy import event
 
 from tests.conftest import API_KEY
 from tests.drain.scene import Crm, working
@@ -14,7 +16,7 @@ from wasender_sandbox.control import Sandbox
 from worker import evidence, health
 from worker.diagnosis import trial
 from worker.diagnosis.stages import Stage
-from worker.domain.errors import Conflict, InvalidNumber, NotFound
+from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, NotFound
 from worker.outbox.events import Source
 from worker.parts import Parts
 
@@ -22,12 +24,21 @@ TO = "917033009600"
 ORDER = ["understood", "stored", "claimed", "accepted", "ticked", "delivered"]
 
 
+#: For what a database could do differently; elsewhere one is enough.
+BOTH = pytest.mark.parametrize("url", ["sqlite_url", "postgres_url"], indirect=True)
+
+
 @pytest.fixture
-def parts(database_url: str, build: Callable[..., Parts], sandbox: Sandbox) -> Parts:
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(getattr(request, "param", "sqlite_url")))
+
+
+@pytest.fixture
+def parts(url: str, build: Callable[..., Parts], sandbox: Sandbox) -> Parts:
     sandbox.create_channel("default", api_key=API_KEY, limit="none")
     sandbox.switch("ack_after_s", 0.1)
     sandbox.switch("delivered_after_s", 0.2)
-    return build(database_url, TRUETICK_RECONCILE_INTERVAL_S=0.2, TRUETICK_DRAIN_RUN_S=0.5)
+    return build(url, TRUETICK_RECONCILE_INTERVAL_S=0.2, TRUETICK_DRAIN_RUN_S=0.5)
 
 
 @pytest.fixture
@@ -64,6 +75,7 @@ def reached(stages: tuple[Stage, ...]) -> list[str]:
     return [stage.name for stage in stages if stage.reached]
 
 
+@BOTH
 def test_it_is_proven_by_the_tick_and_each_stage_has_its_time(
     crm: Crm, sandbox: Sandbox, at_work: Callable[[], None]
 ) -> None:
@@ -148,6 +160,7 @@ def test_no_connection_is_held_between_two_looks(crm: Crm) -> None:
     assert idle > 50, "of two hundred looks at the pool most find nothing in use"
 
 
+@BOTH
 def test_the_same_key_sends_once_and_another_text_under_it_is_refused(crm: Crm) -> None:
     first = begin(crm.parts, idempotency_key="monday")
 
@@ -158,6 +171,7 @@ def test_the_same_key_sends_once_and_another_text_under_it_is_refused(crm: Crm) 
     assert len(crm.messages()) == 2
 
 
+@BOTH
 def test_twenty_at_once_with_one_key_make_one_message(crm: Crm) -> None:
     ids: list[UUID] = []
     problems: list[Exception] = []
@@ -182,4 +196,47 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_stored(crm: Crm) -> N
         begin(crm.parts, "12")
     with pytest.raises(NotFound):
         begin(crm.parts, channel="nowhere")
+    with pytest.raises(InvalidRequest):
+        begin(crm.parts, text="half of a pair: \udcff")
     assert crm.messages() == []
+
+
+def test_a_tick_of_yesterday_proves_nothing_of_today(crm: Crm, sandbox: Sandbox) -> None:
+    """Whoever asks with the same key every morning must not be told for ever that all is well."""
+    message_id = begin(crm.parts, idempotency_key="every morning")
+    ticked_at = crm.parts.clock()
+    crm.set_message(1, state="sent", sent_at=ticked_at)
+    assert trial.follow(crm.parts, message_id, timeout_s=0.1).proven
+
+    crm.set_message(1, sent_at=ticked_at - timedelta(days=1))
+    report = trial.follow(crm.parts, begin(crm.parts, idempotency_key="every morning"), timeout_s=0.1)
+
+    assert (report.proven, report.status) == (False, "sent")
+    assert "Sending is not proven. WhatsApp ticked this message 24 h ago" in report.summary
+    assert "another idempotency key" in (report.action or "")
+
+
+def test_the_only_channel_with_a_key_is_the_one_that_is_tested(crm: Crm, parts: Parts) -> None:
+    crm.channels("sales")
+    begin(parts)
+    parts.settings.gateway_api_key = None
+    health.check_channels(parts)
+    crm.set_channel("default", state="blocked", reason="no_api_key")
+    begin(parts)
+    crm.channels("support")
+    begin(parts)
+
+    names = {crm.channel(name).id: name for name in ("default", "sales", "support")}
+    assert [names[message.channel_id] for message in crm.messages()] == ["default", "sales", "default"]
+
+
+def test_following_it_reads_one_message_however_many_wait(crm: Crm) -> None:
+    message_id = begin(crm.parts)
+    asked: list[str] = []
+    event.listen(crm.parts.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+
+    trial.follow(crm.parts, message_id, timeout_s=1)
+
+    counting = [one for one in asked if "count(" in one.lower() and "GROUP BY" in one]
+    assert len(asked) > 3 * 2, "it was looked at again and again"
+    assert len(counting) <= 2, "the backlog is counted once, for the report"

@@ -4,22 +4,42 @@ import inspect
 import re
 from collections.abc import Callable
 
-import pytest
+import typer
 
-from tests.conftest import API_KEY
 from tests.diagnosis.conftest import OPTIONS, Line, Ward
 from tests.truth.stage import Stage
-from wasender_sandbox.control import Sandbox
-from worker.diagnosis import finding, guide, troubleshooting
+from worker import readiness
+from worker.channels import overview
+from worker.cli.app import app
+from worker.diagnosis import (
+    finding,
+    guide,
+    judging_gateway,
+    judging_proof,
+    judging_setup,
+    judging_stack,
+    judging_traffic,
+    trial_report,
+    troubleshooting,
+)
 from worker.diagnosis.guide import GUIDE
+from worker.domain import channel_state
 from worker.parts import Parts
 
-
-@pytest.fixture
-def parts(sqlite_url: str, build: Callable[..., Parts], sandbox: Sandbox) -> Parts:
-    sandbox.create_channel("default", api_key=API_KEY, limit="none")
-    sandbox.switch("ack_after_s", 0)
-    return build(sqlite_url, **OPTIONS)
+#: Where people are told what to type.
+ADVISERS = (
+    *(
+        guide,
+        troubleshooting,
+        trial_report,
+        judging_gateway,
+        judging_proof,
+        judging_setup,
+        judging_stack,
+        judging_traffic,
+    ),
+    *(channel_state, overview, readiness),
+)
 
 
 def test_when_all_is_well_it_says_so_and_what_would_show_trouble(ward: Ward, tick_one: Callable[[], None]) -> None:
@@ -74,3 +94,18 @@ def test_every_case_of_the_guide_is_one_that_a_check_can_find() -> None:
         assert entry.what_happens.endswith(".")
         assert set(re.findall(r"{(\w+)}", " ".join(entry.steps))) <= {"name"}
     assert "{name}" in inspect.getsource(guide)
+
+
+def test_every_command_that_somebody_is_advised_to_type_exists() -> None:
+    told = "\n".join(map(inspect.getsource, ADVISERS))
+    advised = {tuple(found.split()) for found in re.findall(r"truetick ([a-z][^`.,;:()\"\n]*)", told)}
+    assert len(advised) > 15
+
+    for words in advised:
+        command, rest = typer.main.get_command(app), list(words)
+        while hasattr(command, "commands"):
+            assert rest, f"truetick {' '.join(words)}: there is something missing"
+            assert rest[0] in command.commands, f"truetick {' '.join(words)}: there is no such command"
+            command = command.commands[rest.pop(0)]
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, f"truetick {' '.join(words)}"

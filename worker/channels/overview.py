@@ -214,8 +214,9 @@ def _view(row: Any) -> ChannelView:
 def _action(row: Any, verified: bool, fresh_since: datetime) -> str | None:
     if verified or row.state is ChannelState.PAUSED:
         return remedy(row.state, row.reason, row.name)
-    # A worker that asks moves the time of the next question on; where it got no answer, only that time moves.
-    asked = row.check_due_at >= fresh_since and row.check_due_at > row.created_at
+    # A worker that asks moves the time of the next question on; where it got no answer, only that time moves. Whoever
+    # adds or resumes a channel moves it, too, to the moment at which its state changes.
+    asked = row.check_due_at >= fresh_since and row.check_due_at not in {row.created_at, row.since}
     stale = _NO_ANSWER if asked else _NOBODY_ASKS
     if row.state in {ChannelState.UP, ChannelState.UNKNOWN}:
         return stale

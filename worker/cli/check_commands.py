@@ -4,17 +4,20 @@ What it does stands in `worker.cli.check_work`.
 """
 
 import re
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from worker.cli.options import AsJson
+from worker.domain.channel_state import NAME
 from worker.domain.durations import parse_duration
 from worker.domain.errors import InvalidRequest
-from worker.settings import NAME
 
 #: As long as a test message can still go out.
 LONGEST_TIMEOUT_S = 300
+#: A tick that is older proves nothing, whoever says so.
+LONGEST_PROOF = timedelta(days=7)
 
 
 def register(app: typer.Typer) -> None:
@@ -36,9 +39,11 @@ def alone() -> typer.Typer:
 
 def _duration(written: str) -> str:
     try:
-        parse_duration(written)
+        duration = parse_duration(written)
     except InvalidRequest as error:
         raise typer.BadParameter(error.message) from None
+    if not timedelta(0) < duration <= LONGEST_PROOF:
+        raise typer.BadParameter("a tick proves something for up to 7 days.")
     return written
 
 
@@ -48,7 +53,12 @@ def check(
         typer.Option(metavar="NUMBER", help="Send a test message to this number, and follow it to WhatsApp's tick."),
     ] = None,
     channel: Annotated[
-        str | None, typer.Option(help="Check only this channel; send the test message by it.", show_default="all")
+        str | None,
+        typer.Option(
+            help="Check only this channel; send the test message by it (else by the default channel, or the only "
+            "one with a key).",
+            show_default="all",
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The test message's text.", show_default=False)] = None,
     timeout: Annotated[
@@ -57,7 +67,7 @@ def check(
     proof_within: Annotated[
         str,
         typer.Option(
-            metavar="TIME", callback=_duration, help="A tick proves sending for so long (90s, 30m, 24h, 7d)."
+            metavar="TIME", callback=_duration, help="A tick proves sending for so long (90s, 30m, up to 7d)."
         ),
     ] = "24h",
     as_json: AsJson = False,
@@ -80,6 +90,8 @@ def check(
 
     if text is not None and not 0 < len(text.strip()) <= 1000:
         raise typer.BadParameter("it has to have 1 to 1000 characters.", param_hint="--text")
+    if text is not None and any("\ud800" <= char <= "\udfff" for char in text):
+        raise typer.BadParameter("it has bytes that are no characters.", param_hint="--text")
     if channel is not None and re.fullmatch(NAME, channel) is None:
         raise typer.BadParameter("a channel's name has 1 to 64 of a-z, 0-9, - and _.", param_hint="--channel")
     proven = check_work.check(

@@ -11,7 +11,7 @@ from rich.text import Text
 from worker.cli import display
 from worker.diagnosis.finding import Diagnosis, Finding, Verdict
 from worker.diagnosis.stages import Stage
-from worker.diagnosis.trial import TrialReport
+from worker.diagnosis.trial_report import TrialReport
 from worker.domain.durations import lasting
 
 _MARKS = {Verdict.OK: "✓", Verdict.FAILED: "✗", Verdict.UNVERIFIED: "?", Verdict.SKIPPED: "–"}
@@ -19,6 +19,7 @@ _PLAIN_MARKS = {Verdict.OK: "+", Verdict.FAILED: "X", Verdict.UNVERIFIED: "?", V
 _STYLES = {Verdict.OK: "green", Verdict.FAILED: "red", Verdict.UNVERIFIED: "yellow", Verdict.SKIPPED: "dim"}
 #: Evidence that is older than this has its age told.
 FRESH = timedelta(seconds=2)
+_ONE = "See one with: truetick check --channel NAME"
 
 
 def mark(verdict: Verdict) -> str:
@@ -29,7 +30,7 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
     for finding in diagnosis.findings:
         _show(finding, diagnosis.at)
     if diagnosis.left_out:
-        display.say(f"{diagnosis.left_out} more channels have nothing amiss, and are not listed.", style="dim")
+        display.say(f"{diagnosis.left_out} more channels are not listed; the worst are. {_ONE}", style="dim")
     display.say()
     display.say(diagnosis.summary, style="bold green" if diagnosis.proven else "bold red")
 

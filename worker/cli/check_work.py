@@ -13,9 +13,8 @@ from worker.cli.check_page import StageDisplay, show_diagnosis, show_trial
 from worker.cli.workplace import wake_drain
 from worker.diagnosis import trial
 from worker.diagnosis.diagnoser import Diagnoser
-from worker.diagnosis.trial import TrialReport
-from worker.domain.channel_state import DEFAULT_CHANNEL
-from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, NotFound
+from worker.diagnosis.trial_report import TrialReport
+from worker.domain.errors import Conflict, InvalidNumber, InvalidRequest, NotFound, TruetickError
 from worker.domain.phone import normalise_recipient
 from worker.logs import configure_logging
 from worker.outbox.events import Source
@@ -35,8 +34,8 @@ def check(
 ) -> bool:
     """True when sending is proven: by the test message if there is one, else by recent ticks on every channel.
 
-    Raises BadParameter for a number or a channel that cannot be used, DatabaseNotReady where a test message cannot be
-    stored.
+    Raises BadParameter for a number, a text or a channel that cannot be used, DatabaseNotReady where a test message
+    cannot be stored; the diagnosis is told before.
     """
     given = settings()
     # A command says what is wrong in its own sentences; standard output belongs to its answer.
@@ -50,16 +49,22 @@ def check(
         raise typer.BadParameter(error.message, param_hint="--channel") from None
     if not as_json:
         show_diagnosis(diagnosis)
-    report = None
-    if test_to is not None:
-        report = _test(here, test_to, channel or DEFAULT_CHANNEL, text or trial.TEXT, timeout_s, quiet=as_json)
-    proven = diagnosis.proven if report is None else report.proven
+    if test_to is None:
+        if as_json:
+            display.print_json(diagnosis.as_json() | {"test_message": None})
+        return diagnosis.proven
+    try:
+        report = _test(here, test_to, channel, text or trial.TEXT, timeout_s, quiet=as_json)
+    except TruetickError:
+        if as_json:
+            display.print_json(diagnosis.as_json() | {"proven": False, "test_message": None})
+        raise
     if as_json:
-        told = report.as_json() if report else None
-        display.print_json(diagnosis.as_json() | {"proven": proven, "test_message": told})
-    elif report is not None:
+        tested = {"proven": report.proven, "summary": report.summary, "test_message": report.as_json()}
+        display.print_json(diagnosis.as_json() | tested)
+    else:
         show_trial(report)
-    return proven
+    return report.proven
 
 
 def _require_number(test_to: str, region: str) -> None:
@@ -69,7 +74,7 @@ def _require_number(test_to: str, region: str) -> None:
         raise typer.BadParameter(error.message, param_hint="--test-to") from None
 
 
-def _test(here: Parts, to: str, channel: str, text: str, timeout_s: float, *, quiet: bool) -> TrialReport:
+def _test(here: Parts, to: str, channel: str | None, text: str, timeout_s: float, *, quiet: bool) -> TrialReport:
     require_ready(here.engine)
     try:
         message_id = trial.begin(here, to, channel=channel, text=text, source=Source.OPERATOR)
@@ -80,7 +85,7 @@ def _test(here: Parts, to: str, channel: str, text: str, timeout_s: float, *, qu
             return trial.follow(here, message_id, timeout_s=timeout_s, on_stage=stages.show)
     except NotFound as error:
         raise typer.BadParameter(error.message, param_hint="--channel") from None
-    except (InvalidRequest, Conflict) as error:
-        raise typer.BadParameter(error.message, param_hint="--test-to") from None
+    except (InvalidRequest, Conflict) as error:  # the text cannot be stored, or this person wants no messages
+        raise typer.BadParameter(error.message) from None
     except DBAPIError as error:
         raise database_away(here.engine, error) from None

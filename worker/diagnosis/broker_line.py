@@ -36,7 +36,7 @@ class QueueLook:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """One worker's word about itself; empty texts where an older worker does not know the question."""
+    """One worker's word about itself; empty texts where it does not know the question, as a CRM's own worker."""
 
     name: str
     truetick: str = ""
@@ -44,6 +44,11 @@ class WorkerReport:
     schema: str = ""
     #: Its clock minus ours, in seconds, to about the time that an answer takes; None where it did not say.
     skew_s: float | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Is it one of Truetick's? A CRM may have its workers on the same broker, and they answer all questions."""
+        return bool(self.truetick)
 
 
 class BrokerLine:

@@ -21,8 +21,8 @@ from worker.readiness import require_ready
 STATEMENT_TIMEOUT_MS = 3000
 #: How many of the newest messages tell whether numbers are understood, and how far back at the most.
 NEWEST, LATELY = 2000, timedelta(days=1)
-#: How an outage ends that only the word of `GET /status` ended; any other end is a tick.
-_BY_WORD = frozenset({Source.STATUS.value, Source.OPERATOR.value})
+#: How a tick is learnt. Any other end of an outage rests on the word of `GET /status`, whoever asked for it.
+_BY_TICK = frozenset({Source.INFO.value, Source.WEBHOOK.value})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def _ends_by_tick(connection: Connection) -> dict[int, datetime]:
         .scalar_subquery()
     )
     rows = connection.execute(select(Channel.id, Outage.ended_at, Outage.ended_by).join(Outage, Outage.id == latest))
-    return {row.id: row.ended_at for row in rows if row.ended_at is not None and row.ended_by not in _BY_WORD}
+    return {row.id: row.ended_at for row in rows if row.ended_at is not None and row.ended_by in _BY_TICK}
 
 
 def _refusals(connection: Connection, now: datetime) -> tuple[int, datetime | None, dict[str, int]]:

@@ -17,15 +17,22 @@ from worker.diagnosis.broker_line import BrokerLine
 from worker.diagnosis.examination import examine
 from worker.diagnosis.facts import Facts
 from worker.diagnosis.finding import Diagnosis, Finding, Verdict, in_order
-from worker.diagnosis.inquiries import Inquiries
+from worker.diagnosis.inquiries import Inquiries, NoAnswer
+from worker.domain.errors import TruetickError
 from worker.parts import Parts
 
 #: So long one examination serves everybody who asks: a dashboard must not hammer WaSender.
 KEPT_S = 5.0
 #: Nobody waits longer for one; it ends well before.
 LONGEST_S = 9.5
-#: So many channels have all their findings listed; of more, those that are well are left out.
+#: So many channels have all their findings listed; of more, those that are well are left out first.
 MOST_LISTED = 20
+
+
+class TookTooLong(TruetickError):
+    """There is no diagnosis: not even a look at what does not answer came to its end."""
+
+    default_code = "diagnosis_took_too_long"
 
 
 class Diagnoser:
@@ -43,7 +50,8 @@ class Diagnoser:
     def diagnose(self, *, channel: str | None = None, within: timedelta = judging_proof.PROOF_WITHIN) -> Diagnosis:
         """All findings, or those about one channel and what it stands on. A tick proves sending for `within`.
 
-        Raises NotFound for a channel that does not exist. Takes ten seconds at the most, whatever hangs.
+        Raises NotFound for a channel that does not exist. Takes ten seconds at the most, whatever hangs; raises
+        TookTooLong where this machine itself is too slow for that.
         """
         facts, took_s = self._facts(channel)
         findings = in_order(_judged(facts, within))
@@ -64,7 +72,12 @@ class Diagnoser:
             kept = self._kept.get(channel)
         if kept is None:
             examination = self._inquiries.ask(f"examination-{channel or ''}", lambda: self._examine(channel))
-            kept = examination.answer(time.monotonic() + LONGEST_S)
+            try:
+                kept = examination.answer(time.monotonic() + LONGEST_S)
+            except NoAnswer:
+                raise TookTooLong(
+                    f"The diagnosis was not done after {LONGEST_S:g} s: this machine is overloaded. Look at its load."
+                ) from None
         _, took_s, facts = kept
         return facts, took_s
 
@@ -99,11 +112,11 @@ def _judged(facts: Facts, within: timedelta) -> Iterator[Finding]:
 
 
 def _listed(findings: list[Finding]) -> tuple[list[Finding], int]:
-    """All of a few channels; of many, those of channels that have something amiss."""
+    """All of a few channels; of many, those of channels on which something failed, or else is not known."""
     names = {finding.channel for finding in findings if finding.channel is not None}
     if len(names) <= MOST_LISTED:
         return findings, 0
-    amiss = {Verdict.FAILED, Verdict.UNVERIFIED}
-    ill = list(dict.fromkeys(one.channel for one in findings if one.channel is not None and one.verdict in amiss))
-    kept = set(ill[:MOST_LISTED])
+    worst_first = (Verdict.FAILED, Verdict.UNVERIFIED)
+    ill = [one.channel for verdict in worst_first for one in findings if one.channel and one.verdict is verdict]
+    kept = set(list(dict.fromkeys(ill))[:MOST_LISTED])
     return [one for one in findings if one.channel is None or one.channel in kept], len(names - kept)

@@ -24,6 +24,8 @@ Answer = TypeVar("Answer")
 
 #: The whole takes no longer than this, and the database, which says whom else to ask, no longer than that.
 WITHIN_S, DATABASE_S = 8.5, 3.5
+#: The account is about all channels: it is asked once for all who ask about one each.
+SHARED_S = 5.0
 #: How many channels WaSender is asked about; of the others the workers' last answer is judged.
 MOST_SOUNDED = 8
 
@@ -35,7 +37,7 @@ def examine(parts: Parts, line: BrokerLine, inquiries: Inquiries, *, channel: st
     database = inquiries.ask("database", lambda: look(parts))
     queue = inquiries.ask("queue", line.look)
     workers, beats = inquiries.ask("workers", line.workers), inquiries.ask("beats", line.beats)
-    account = inquiries.ask("account", parts.account.sessions) if parts.account else None
+    account = inquiries.ask("account", parts.account.sessions, shared_s=SHARED_S) if parts.account else None
     stored = _database(parts, database, begun + DATABASE_S)
     subjects = _sounded(parts, inquiries, _subjects(parts, stored, channel), until)
     unreachable = None

@@ -95,7 +95,7 @@ class Diagnosis:
     took_s: float
     channels: Sequence[ChannelVerdict]
     findings: Sequence[Finding]
-    #: Channels that are well and are left out of `findings`, because there are many.
+    #: How many channels have their findings left out, because there are many: those that are well before others.
     left_out: int = 0
 
     @property
@@ -107,8 +107,8 @@ class Diagnosis:
     @property
     def summary(self) -> str:
         keyed = [channel for channel in self.channels if channel.keyed]
-        failed = sum(finding.verdict is Verdict.FAILED for finding in self.findings)
-        besides = f" {_checks(failed)} failed all the same: see below." if failed else ""
+        failed = dict.fromkeys(finding.check for finding in self.findings if finding.verdict is Verdict.FAILED)
+        besides = f" Failed all the same: {', '.join(failed)}." if failed else ""
         if not keyed:
             return "Sending is not proven: no channel with an API key was found."
         unproven = [channel for channel in keyed if channel.verdict is not Verdict.OK]
@@ -153,7 +153,3 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
 
 def iso(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
-
-
-def _checks(count: int) -> str:
-    return "One check" if count == 1 else f"{count} checks"

@@ -48,13 +48,19 @@ class Inquiries:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[str, Inquiry[Any]] = {}
+        #: Each with the time until which it is shared even when it has been answered.
+        self._asked: dict[str, tuple[Inquiry[Any], float]] = {}
 
-    def ask(self, name: str, call: Callable[[], Answer]) -> Inquiry[Answer]:
+    def ask(self, name: str, call: Callable[[], Answer], *, shared_s: float = 0.0) -> Inquiry[Answer]:
+        """With `shared_s`, whoever asks within so many seconds of the first one gets the same answer."""
+        now = time.monotonic()
         with self._lock:
-            self._under_way = {kept: one for kept, one in self._under_way.items() if not one.done}
-            if (former := self._under_way.get(name)) is not None:
-                return cast(Inquiry[Answer], former)
-            inquiry = self._under_way[name] = Inquiry[Answer]()
+            self._asked = {
+                kept: (one, until) for kept, (one, until) in self._asked.items() if not one.done or now < until
+            }
+            if (former := self._asked.get(name)) is not None:
+                return cast(Inquiry[Answer], former[0])
+            inquiry = Inquiry[Answer]()
+            self._asked[name] = inquiry, now + shared_s
         threading.Thread(target=inquiry.work, args=(call,), daemon=True, name=f"inquiry-{name}").start()
         return inquiry

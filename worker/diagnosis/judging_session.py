@@ -45,6 +45,9 @@ def _by_worker(subject: Subject, facts: Facts) -> Finding:
         said = f"WaSender told a worker {ago} ago: {reason}."
         advice = remedy(state, reason, subject.name)
         return _session(V.FAILED, reason, said, subject, advice, at_worker=True)
+    if state is ChannelState.BLOCKED:
+        said = f"The channel is blocked ({reason}), so whether its session is connected is not known."
+        return _session(V.UNVERIFIED, "key_refused", said, subject, "Mend that first: see the check of the API key.")
     said = f"The channel is {state}, so nobody has asked."
     return _session(V.UNVERIFIED, state.value if state else "stale", said, subject, subject.facts.standing.action)
 

@@ -9,7 +9,7 @@ from worker.diagnosis.facts import Facts, Trouble
 from worker.diagnosis.finding import Finding, Verdict, general
 from worker.domain.channel_state import ChannelState
 from worker.domain.durations import lasting
-from worker.migrate import head
+from worker.revisions import head
 from worker.self_report import truetick_version
 
 V = Verdict
@@ -76,17 +76,18 @@ def workers(facts: Facts) -> Finding:
     if isinstance(found, Trouble):
         said = f"They are asked through the broker, which does not work. {found.sentence}{lately}"
         return general("workers", V.UNVERIFIED, found.code, said, _broker_remedy(facts, found.code))
-    if not found:
+    known = [worker for worker in found if worker.is_ours]
+    if not known:
+        others = _others(found)
         if fresh:
-            said = f"None answers at present.{lately} They may be very busy, or have stopped just now."
+            said = f"None answers at present.{lately} They may be very busy, or have stopped just now.{others}"
             return general("workers", V.UNVERIFIED, "silent", said, f"Check again in a minute. {_START_WORKER}")
-        said = "No worker answers, so nothing is sent; messages are stored and wait."
+        said = f"No worker answers, so nothing is sent; messages are stored and wait.{others}"
         return general("workers", V.FAILED, "none", said, _START_WORKER)
-    named = ", ".join(_worker(worker) for worker in found[:5]) + (", …" if len(found) > 5 else "")
-    count = "One answers" if len(found) == 1 else f"{len(found)} answer"
+    named = ", ".join(_worker(worker) for worker in known[:5]) + (", …" if len(known) > 5 else "")
+    count = "One answers" if len(known) == 1 else f"{len(known)} answer"
     ours = head()
-    strangers = [worker.name for worker in found if worker.schema not in {"", ours}]
-    if strangers:
+    if any(worker.schema != ours for worker in known):
         said = f"{count}: {named}. Not all are of this release (Truetick {truetick_version()}, schema {ours})."
         advice = "Stop everything, run `truetick db upgrade`, and start every part of the same release."
         return general("workers", V.FAILED, "versions_differ", said, advice)
@@ -94,7 +95,15 @@ def workers(facts: Facts) -> Finding:
 
 
 def _worker(worker: WorkerReport) -> str:
-    return f"{worker.name} (Truetick {worker.truetick}, Celery {worker.celery})" if worker.truetick else worker.name
+    return f"{worker.name} (Truetick {worker.truetick}, Celery {worker.celery})"
+
+
+def _others(found: Sequence[WorkerReport]) -> str:
+    """A CRM's own workers on the same broker send nothing, though they answer."""
+    if not found:
+        return ""
+    named = ", ".join(worker.name for worker in found[:5]) + (", …" if len(found) > 5 else "")
+    return f" On the same broker others answer, which are not Truetick's: {named}."
 
 
 def beat(facts: Facts) -> Finding:
@@ -126,14 +135,17 @@ def beat(facts: Facts) -> Finding:
 
 
 def last_check(facts: Facts) -> datetime | None:
-    """When a worker last took up the question about a channel, answered or not: it moves the next one's due time."""
+    """When a worker last took up the question about a channel, answered or not: it moves the next one's due time.
+
+    Whoever adds or resumes a channel moves that, too, to the very moment at which its state changes.
+    """
     if isinstance(facts.database, Trouble):
         return None
     ahead = timedelta(seconds=facts.settings.check_interval_s * CHECK_SHARE)
     taken = [
         min(facts.now, max(row.check_due_at - ahead, row.checked_at or row.created_at))
         for row in (channel.row for channel in facts.database.channels)
-        if row.state is not ChannelState.PAUSED and row.check_due_at > row.created_at
+        if row.state is not ChannelState.PAUSED and row.check_due_at not in {row.created_at, row.since}
     ]
     return max(taken, default=None)
 

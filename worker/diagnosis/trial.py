@@ -4,9 +4,9 @@ Between two looks it holds no connection and does nothing. What keeps the messag
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
@@ -14,17 +14,21 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 from sqlalchemy import Connection, select
 
 from worker import intake
+from worker.channels import registry
 from worker.database import snapshot, transaction
 from worker.diagnosis.stages import Stage, stages_of
+from worker.diagnosis.trial_report import TrialReport, report_of
 from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState
 from worker.domain.errors import Conflict, NotFound
 from worker.domain.message_request import parse_request
 from worker.domain.message_status import TICKED_STATES, MessageState
 from worker.domain.phone import normalise_recipient
 from worker.models import Message
+from worker.outbox import reading
 from worker.outbox.events import Source
+from worker.outbox.reading import MessageView
 from worker.parts import Parts
-from worker.why import Explanation, explain
+from worker.why import explain
 
 Answer = TypeVar("Answer")
 #: Runs one look into the database, and may bound it.
@@ -43,59 +47,22 @@ _STOPPED = frozenset({ChannelState.DOWN, ChannelState.BLOCKED, ChannelState.PAUS
 _ENDED = frozenset({MessageState.FAILED, MessageState.EXPIRED, MessageState.CANCELLED})
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialReport:
-    """How far a test message came. `proven` only by a tick; else `because`, and what to do."""
-
-    message_id: UUID
-    proven: bool
-    #: The last stage that it reached.
-    stands_at: str
-    stages: tuple[Stage, ...]
-    because: tuple[str, ...]
-    whose_turn: str
-    action: str | None
-    followed_s: float
-    status: str
-    channel: str
-
-    @property
-    def summary(self) -> str:
-        if self.proven:
-            return "Sending is proven: WhatsApp has ticked the test message."
-        return f"Sending is not proven. {self.because[0] if self.because else ''}".strip()
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "message_id": str(self.message_id),
-            "channel": self.channel,
-            "proven": self.proven,
-            "summary": self.summary,
-            "status": self.status,
-            "stands_at": self.stands_at,
-            "stages": [stage.as_json() for stage in self.stages],
-            "because": list(self.because),
-            "whose_turn": self.whose_turn,
-            "action": self.action,
-            "followed_s": round(self.followed_s, 2),
-        }
-
-
 def begin(
     parts: Parts,
     to: str,
     *,
-    channel: str = DEFAULT_CHANNEL,
+    channel: str | None = None,
     text: str = TEXT,
     idempotency_key: str | None = None,
     source: Source,
 ) -> UUID:
     """Put a test message into the queue, or find the one that the same key put there. Returns its id.
 
-    Raises what `intake.send_request` raises, InvalidNumber and NotFound (of a channel) among them.
+    Without a channel it takes the default one, or the only one that there is to send by. Raises what
+    `intake.send_request` raises, InvalidNumber and NotFound (of a channel) among them.
     """
     recipient = normalise_recipient(to, parts.settings.default_region).address
-    digest = hashlib.sha256("\n".join((recipient, channel, text)).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps((recipient, channel, text)).encode()).hexdigest()
     chosen = uuid5(NAMESPACE_URL, f"truetick:test-message:{idempotency_key}") if idempotency_key else uuid4()
     try:
         with transaction(parts.engine) as connection:
@@ -105,7 +72,7 @@ def begin(
             given = {
                 "to": to,
                 "text": text,
-                "channel": channel,
+                "channel": channel or _usual_channel(connection, parts),
                 "message_id": chosen,
                 "priority": "transactional",
                 "expires_at": now + EXPIRES_AFTER,
@@ -120,6 +87,16 @@ def begin(
             if not _is_same(connection, chosen, digest):
                 raise
     return chosen
+
+
+def _usual_channel(connection: Connection, parts: Parts) -> str:
+    rows = registry.all_channels(connection)
+    keyed = [row.name for row in rows if row.api_key_encrypted is not None]
+    # Nobody knows of a key for the default channel: neither this process, nor a worker that looked for it.
+    keyless = all(row.name != DEFAULT_CHANNEL or row.reason == "no_api_key" for row in rows)
+    if parts.settings.gateway_api_key is None and keyless and len(keyed) == 1:
+        return str(keyed[0])
+    return DEFAULT_CHANNEL
 
 
 def _is_same(connection: Connection, message_id: UUID, digest: str) -> bool:
@@ -145,78 +122,57 @@ def follow(
     A database that goes away meanwhile is waited for. Raises what the last look raised.
     """
     begun = time.monotonic()
-    ends_at, ticked_at = begun + timeout_s, None
+    ends_at = begun + timeout_s
     seen: tuple[Stage, ...] = ()
-    while True:
+    report: TrialReport | None = None
+    while report is None:
         now = time.monotonic()
+        stages = seen
         try:
-            explained, stages = run(lambda: _look(parts, message_id))
+            message, stages = run(lambda: _look(parts, message_id))
+            if message.state in TICKED_STATES and stages != seen:
+                ends_at = min(ends_at, now + DELIVERY_S)
+            if _is_over(message, now - begun) or time.monotonic() + LOOK_EVERY_S >= ends_at:
+                report = run(lambda: _explained(parts, message_id, begun))
+                stages = report.stages
         except NotFound:
             raise
         except Exception:
             if now + LOOK_EVERY_S >= ends_at:
                 raise
-        else:
-            if stages != seen:
-                seen = stages
-                on_stage(stages)
-            if explained.message.state in TICKED_STATES:
-                ticked_at = ticked_at or now
-                ends_at = min(ends_at, ticked_at + DELIVERY_S)
-            if _is_over(explained, now - begun) or time.monotonic() + LOOK_EVERY_S >= ends_at:
-                return _report(explained, stages, time.monotonic() - begun)
-        time.sleep(LOOK_EVERY_S)
+        if stages != seen:
+            seen = stages
+            on_stage(stages)
+        if report is None:
+            time.sleep(LOOK_EVERY_S)
+    return report
 
 
-def _look(parts: Parts, message_id: UUID) -> tuple[Explanation, tuple[Stage, ...]]:
+def _look(parts: Parts, message_id: UUID) -> tuple[MessageView, tuple[Stage, ...]]:
+    """Nothing but the message's own row and its channel's, for this is asked several times a second."""
     with snapshot(parts.engine) as connection:
-        now = parts.clock()
-        explained = explain(connection, message_id, now=now, check_interval_s=parts.settings.check_interval_s)
-        claimed_at: datetime | None = connection.execute(
-            select(Message.claimed_at).where(Message.id == message_id)
-        ).scalar_one()
-    return explained, stages_of(explained.message, claimed_at)
+        message = reading.get(connection, message_id, parts.clock())
+        return message, _stages(connection, message)
 
 
-def _is_over(explained: Explanation, followed_s: float) -> bool:
+def _stages(connection: Connection, message: MessageView) -> tuple[Stage, ...]:
+    claimed_at: datetime | None = connection.execute(
+        select(Message.claimed_at).where(Message.seq == message.seq)
+    ).scalar_one()
+    return stages_of(message, claimed_at)
+
+
+def _is_over(message: MessageView, followed_s: float) -> bool:
     """Can waiting bring nothing more? It is delivered, it has ended, or only a person can let it go on."""
-    message = explained.message
     if message.state in {MessageState.DELIVERED, MessageState.READ} | _ENDED or message.attention is not None:
         return True
-    stopped = explained.channel.state in _STOPPED and explained.whose_turn == "person"
+    stopped = message.channel.state in _STOPPED and message.channel.reason != "connecting"
     return message.state is MessageState.QUEUED and stopped and followed_s >= LEAST_FOLLOWED_S
 
 
-def _report(explained: Explanation, stages: tuple[Stage, ...], followed_s: float) -> TrialReport:
-    message = explained.message
-    proven = message.state in TICKED_STATES
-    because = explained.because
-    if message.state is MessageState.QUEUED and message.expires_at is not None:
-        because += (f"It expires at {message.expires_at:%H:%M:%S} UTC if it cannot go out until then.",)
-    return TrialReport(
-        message_id=message.id,
-        proven=proven,
-        stands_at=[stage.name for stage in stages if stage.reached][-1],
-        stages=stages,
-        because=because,
-        whose_turn=explained.whose_turn,
-        action=explained.action or _advice(explained),
-        followed_s=followed_s,
-        status=message.status,
-        channel=message.channel.name,
-    )
-
-
-def _advice(explained: Explanation) -> str | None:
-    """What to do where waiting is all there is to do for the message itself."""
-    message = explained.message
-    if message.state in TICKED_STATES:
-        return None
-    if message.state is MessageState.ACCEPTED:
-        return (
-            "WaSender took it, and WhatsApp has not ticked it: check that the phone behind the channel is online and "
-            f"linked. See later: truetick why {message.id}"
-        )
-    if message.state is MessageState.FAILED:
-        return "Mend what is said above, then test again."
-    return f"See whether workers run and what the channel waits for: truetick check; truetick why {message.id}"
+def _explained(parts: Parts, message_id: UUID, begun: float) -> TrialReport:
+    with snapshot(parts.engine) as connection:
+        now = parts.clock()
+        explained = explain(connection, message_id, now=now, check_interval_s=parts.settings.check_interval_s)
+        stages = _stages(connection, explained.message)
+    return report_of(explained, stages, now, time.monotonic() - begun)

@@ -28,6 +28,9 @@ C = ChannelState
 #: The channel whose key stands in the workers' environment; every other one's stands encrypted in the database.
 DEFAULT_CHANNEL = "default"
 
+#: What channels and pools may be called.
+NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+
 #: Why a channel is paused while its key is replaced.
 KEY_ROTATION = "key_rotation"
 

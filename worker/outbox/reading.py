@@ -107,9 +107,26 @@ class Filters:
     before_seq: int | None = None
 
 
+#: Built once: putting it together costs more than running it.
+_SELECT: Select[Any] = select(
+    *(column for column in Message.__table__.columns if column.name not in {"content", "fingerprint"}),
+    Channel.name.label("channel_name"),
+    Channel.state.label("channel_state"),
+    Channel.reason.label("channel_reason"),
+    Channel.next_slot_at.label("channel_next_slot_at"),
+    Channel.failures.label("channel_failures"),
+    *(Channel.unacked_window, Channel.suspect_before, unacked().label("channel_unacked")),
+    recipient_waits(Message).label("recipient_waits"),
+    *(Channel.pace_messages, Channel.pace_seconds, Channel.slowdown),
+    *(Channel.daily_cap, Channel.posts_on, Channel.posts_that_day),
+).join_from(Message, Channel, Channel.id == Message.channel_id)
+_BY_ID = _SELECT.where(Message.id.in_(bindparam("ids", expanding=True)))
+_BY_SEQ = _SELECT.where(Message.seq.in_(bindparam("seqs", expanding=True)))
+
+
 def get(connection: Connection, message_id: UUID, now: datetime) -> MessageView:
     """One message. Raises NotFound."""
-    row = connection.execute(_select().where(Message.id == message_id)).one_or_none()
+    row = connection.execute(_BY_ID, {"ids": [message_id]}).one_or_none()
     if row is None:
         raise NotFound(f"There is no message {message_id}. It may not have been taken from the queue yet.")
     return _view(row, now)
@@ -117,21 +134,19 @@ def get(connection: Connection, message_id: UUID, now: datetime) -> MessageView:
 
 def by_id(connection: Connection, ids: Collection[UUID], now: datetime) -> dict[UUID, MessageView]:
     """Many messages at once, by their ids; what does not exist is left out."""
-    rows = connection.execute(_select().where(Message.id.in_(bindparam("ids", expanding=True))), {"ids": list(ids)})
+    rows = connection.execute(_BY_ID, {"ids": list(ids)})
     return {row.id: _view(row, now) for row in rows}
 
 
 def by_seq(connection: Connection, seqs: Collection[int], now: datetime) -> dict[int, MessageView]:
     """Many messages at once, by their place in the order of arrival."""
-    rows = connection.execute(
-        _select().where(Message.seq.in_(bindparam("seqs", expanding=True))), {"seqs": list(seqs)}
-    )
+    rows = connection.execute(_BY_SEQ, {"seqs": list(seqs)})
     return {row.seq: _view(row, now) for row in rows}
 
 
 def list_messages(connection: Connection, filters: Filters, *, now: datetime, limit: int = 50) -> list[MessageView]:
     """The newest messages first."""
-    query = _select().order_by(Message.seq.desc()).limit(limit)
+    query = _SELECT.order_by(Message.seq.desc()).limit(limit)
     if filters.status is not None:
         query = query.where(Message.state.in_(states_of(filters.status)))
     if filters.channel is not None:
@@ -193,8 +208,13 @@ def _entry(row: Row[Any]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in row._mapping.items()}
 
 
-def messages_ahead(connection: Connection, message: MessageView, channel_id: int, now: datetime) -> int:
-    """How many due messages of its channel go out before this one; counting stops at `MOST_COUNTED`."""
+def messages_ahead(
+    connection: Connection, message: MessageView, channel_id: int, now: datetime, *, since: datetime | None = None
+) -> int:
+    """How many messages of its channel that are due go out before this one; counting stops at `MOST_COUNTED`.
+
+    With `since` only those count that were not due before.
+    """
     rank = 0 if message.priority == "transactional" else 1
     ahead: Select[Any] = (
         select(literal_column("1"))
@@ -203,6 +223,7 @@ def messages_ahead(connection: Connection, message: MessageView, channel_id: int
             Message.channel_id == channel_id,
             Message.state == literal_column("'queued'"),
             Message.due_at <= now,
+            *([Message.due_at >= since] if since is not None else []),
             or_(
                 Message.priority < rank,
                 (Message.priority == rank)
@@ -252,19 +273,8 @@ def attention_counts(connection: Connection) -> dict[int, int]:
     return {row.channel_id: row.how_many for row in rows}
 
 
-def _select() -> Select[Any]:
-    return select(
-        *(column for column in Message.__table__.columns if column.name not in {"content", "fingerprint"}),
-        Channel.name.label("channel_name"),
-        Channel.state.label("channel_state"),
-        Channel.reason.label("channel_reason"),
-        Channel.next_slot_at.label("channel_next_slot_at"),
-        Channel.failures.label("channel_failures"),
-        *(Channel.unacked_window, Channel.suspect_before, unacked().label("channel_unacked")),
-        recipient_waits(Message).label("recipient_waits"),
-        *(Channel.pace_messages, Channel.pace_seconds, Channel.slowdown),
-        *(Channel.daily_cap, Channel.posts_on, Channel.posts_that_day),
-    ).join_from(Message, Channel, Channel.id == Message.channel_id)
+#: What a view takes from the columns of the same name.
+_SAME_NAMED = MessageView.__dataclass_fields__.keys() - {"priority", "metadata", "channel", "pending"}
 
 
 def _view(row: Row[Any], now: datetime) -> MessageView:
@@ -279,9 +289,8 @@ def _view(row: Row[Any], now: datetime) -> MessageView:
         unacked_window=row.unacked_window,
         pacing=Pacing.of(row),
     )
-    same_named = set(MessageView.__dataclass_fields__) & set(values.keys()) - {"priority", "metadata", "channel"}
     return MessageView(
-        **{name: values[name] for name in same_named},
+        **{name: values[name] for name in _SAME_NAMED},
         priority="transactional" if row.priority == 0 else "bulk",
         metadata=values["metadata"],
         channel=channel,

@@ -1,0 +1,142 @@
+"""Why a message waits, whose turn it is, and when it should go out."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from tests.outbox.desk import ALICE, BOB, CAROL, PACE, Desk
+from worker.domain.channel_state import ChannelState
+from worker.domain.outcomes import Cause
+from worker.domain.pace import Pacing
+from worker.why import Explanation, explain
+
+Why = Callable[[int], Explanation]
+HOUR = timedelta(hours=1)
+#: From one message of the channel to the next.
+STEP = Pacing(pace=PACE).interval
+
+
+@pytest.fixture
+def channel_id(sqlite_desk: Desk) -> int:
+    """Up, checked just now, at one message every five seconds."""
+    channel_id = sqlite_desk.channel()
+    sqlite_desk.set_channel(channel_id, checked_at=sqlite_desk.now)
+    return channel_id
+
+
+@pytest.fixture
+def why(sqlite_desk: Desk) -> Why:
+    def ask(seq: int) -> Explanation:
+        desk = sqlite_desk
+        explained: Explanation = desk.write(
+            lambda c: explain(c, desk.message(seq).id, now=desk.now, check_interval_s=30)
+        )
+        assert explained.because
+        return explained
+
+    return ask
+
+
+def test_a_message_that_is_due_goes_out_after_those_before_it(sqlite_desk: Desk, channel_id: int, why: Why) -> None:
+    seqs = [sqlite_desk.enqueue(channel_id, to) for to in (ALICE, BOB, CAROL)]
+
+    told = why(seqs[2])
+
+    assert (told.ahead, told.whose_turn, told.action) == (2, "truetick", None)
+    assert told.expected_at == sqlite_desk.now + 2 * STEP
+    assert told.because[-1] == "2 messages go out before it on this channel; at the pace 1/5 that takes 10 s."
+
+
+def test_of_many_that_are_scheduled_for_one_moment_each_has_its_own_turn(
+    sqlite_desk: Desk, channel_id: int, why: Why
+) -> None:
+    later = (sqlite_desk.now + HOUR).isoformat()
+    seqs = [sqlite_desk.enqueue(channel_id, to, send_after=later) for to in (ALICE, BOB, CAROL)]
+
+    first, last = why(seqs[0]), why(seqs[2])
+
+    assert first.expected_at == sqlite_desk.now + HOUR
+    assert first.because == ("It is not due before 2026-11-22 13:00:00 UTC.",)
+    assert last.expected_at == sqlite_desk.now + HOUR + 2 * STEP
+    assert "2 messages go out before it" in last.because[-1]
+
+
+def test_a_message_that_is_due_soon_waits_for_the_backlog_before_it(
+    sqlite_desk: Desk, channel_id: int, why: Why
+) -> None:
+    for to in (ALICE, BOB, CAROL):
+        sqlite_desk.enqueue(channel_id, to)
+    soon = sqlite_desk.enqueue(channel_id, ALICE, send_after=(sqlite_desk.now + timedelta(seconds=1)).isoformat())
+
+    assert why(soon).expected_at == sqlite_desk.now + 3 * STEP
+
+
+def test_a_message_that_will_expire_before_its_turn_says_so(sqlite_desk: Desk, channel_id: int, why: Why) -> None:
+    sqlite_desk.enqueue(channel_id, BOB)
+    expires = (sqlite_desk.now + timedelta(seconds=4)).isoformat()
+    hopeless = sqlite_desk.enqueue(channel_id, ALICE, expires_at=expires)
+
+    assert "it expires" in why(hopeless).because[-1]
+    sqlite_desk.set_channel(channel_id, pace_seconds=1)
+    assert "it expires" not in " ".join(why(hopeless).because)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "turn", "advice"),
+    [
+        (ChannelState.PAUSED, "", "person", "truetick channels resume default"),
+        (ChannelState.DOWN, "need_scan", "person", "QR code"),
+        (ChannelState.DOWN, "connecting", "wasender", "by itself"),
+        (ChannelState.BLOCKED, "bad_key", "person", "WASENDER_API_KEY"),
+        (ChannelState.MUTE, "no_ticks", "person", "Restart the session"),
+    ],
+)
+def test_a_channel_that_cannot_send_is_the_cause_and_has_the_remedy(
+    sqlite_desk: Desk, channel_id: int, why: Why, state: ChannelState, reason: str, turn: str, advice: str
+) -> None:
+    seq = sqlite_desk.enqueue(channel_id)
+    sqlite_desk.set_channel(channel_id, state=state, reason=reason)
+
+    told = why(seq)
+
+    assert (told.whose_turn, told.expected_at) == (turn, None)
+    assert advice in (told.action or "")
+    assert any(f"Channel default has been {state}" in cause for cause in told.because)
+
+
+def test_nothing_is_promised_of_a_channel_that_nobody_has_checked_lately(
+    sqlite_desk: Desk, channel_id: int, why: Why
+) -> None:
+    seq = sqlite_desk.enqueue(channel_id)
+    sqlite_desk.wait(600)
+
+    told = why(seq)
+
+    assert (told.whose_turn, told.expected_at) == ("person", None)
+    assert "so that is not certain" in told.because[1]
+    assert "truetick up" in (told.action or "")
+
+
+def test_what_is_with_wasender_waits_for_whatsapps_tick(sqlite_desk: Desk, channel_id: int, why: Why) -> None:
+    seq = sqlite_desk.enqueue(channel_id)
+    sqlite_desk.lease()
+    sqlite_desk.finish(sqlite_desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+
+    told = why(seq)
+
+    assert (told.whose_turn, told.ahead, told.expected_at) == ("whatsapp", None, None)
+    assert "WhatsApp has not ticked it yet" in told.because[0]
+
+
+def test_a_refusal_for_good_is_the_crms_turn_and_quotes_wasender(
+    sqlite_desk: Desk, channel_id: int, why: Why
+) -> None:
+    seq = sqlite_desk.enqueue(channel_id)
+    sqlite_desk.lease()
+    sqlite_desk.finish(sqlite_desk.claim_one(channel_id), Cause.NOT_ON_WHATSAPP)
+
+    told = why(seq)
+
+    assert told.whose_turn == "crm"
+    assert "not on WhatsApp" in " ".join(told.because)
