@@ -147,10 +147,12 @@ def _new_key(linked: Linked) -> SecretStr:
 def _store(parts: Parts, linked: Linked, key: SecretStr, pause: Callable[[float], None]) -> None:
     """The former key is dead by now, so a database that is away for a moment is worth some patience."""
     sealed = parts.vault.seal(key.get_secret_value())
+    instead_of = linked.channel.api_key_encrypted
     for pause_s in (0.5, 2.0, 5.0, None):
         try:
-            with transaction(parts.engine) as connection:
-                states.replace_key(connection, linked.channel.id, sealed, now=parts.clock())
+            if not _kept(parts, linked, sealed, instead_of):
+                # Somebody else rotated it meanwhile. Of two new keys only one lives, and the list tells which.
+                _kept(parts, linked, parts.vault.seal(_living_key(linked).get_secret_value()), None)
             return
         except DatabaseAway:
             if pause_s is not None:
@@ -163,7 +165,35 @@ def _store(parts: Parts, linked: Linked, key: SecretStr, pause: Callable[[float]
     )
 
 
-def _go_on(parts: Parts, channel_id: int) -> bool:
-    """The end of this story's own pause; a person's stays."""
+def _kept(parts: Parts, linked: Linked, sealed: str, instead_of: str | None) -> bool:
+    """Replace the key, unless it is no longer the one that it was when this rotation began."""
     with transaction(parts.engine) as connection:
-        return states.end_pause(connection, channel_id, KEY_ROTATION, now=parts.clock())
+        there = connection.execute(
+            select(Channel.api_key_encrypted).where(Channel.id == linked.channel.id).with_for_update(key_share=True)
+        ).scalar_one()
+        if instead_of is not None and there not in {instead_of, sealed}:
+            return False
+        states.replace_key(connection, linked.channel.id, sealed, now=parts.clock())
+    return True
+
+
+def _living_key(linked: Linked) -> SecretStr:
+    sessions = linked.account.sessions()
+    listed = () if isinstance(sessions, Problem) else sessions
+    key = next((one.api_key for one in listed if one.id == linked.session.id), None)
+    if key is None:
+        name = linked.channel.name
+        raise Conflict(
+            f"The key of channel {name} was replaced by somebody else at the same time, and WaSender does not say "
+            f"which one holds. {_STAYS_PAUSED.format(name=name)}",
+            code="key_unclear",
+        )
+    return key
+
+
+def _go_on(parts: Parts, channel_id: int) -> bool:
+    """The end of this story's own pause; a person's stays. Returns whether there is no pause any more."""
+    with transaction(parts.engine) as connection:
+        states.end_pause(connection, channel_id, KEY_ROTATION, now=parts.clock())
+        state = connection.execute(select(Channel.state).where(Channel.id == channel_id)).scalar_one()
+        return state is not ChannelState.PAUSED

@@ -18,7 +18,15 @@ from worker.domain.account_trouble import trouble
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import GatewayTrouble
 from worker.domain.evidence import Connection
-from worker.domain.linking import CODE_LIFETIME, CODE_PAUSE_S, CONNECTED, CONNECTING, NEED_PASSKEY, NEED_SCAN
+from worker.domain.linking import (
+    CODE_LIFETIME,
+    CODE_PAUSE_S,
+    CONNECTED,
+    CONNECTING,
+    NEED_PASSKEY,
+    NEED_SCAN,
+    ConnectReport,
+)
 from worker.linked_session import SCAN_BY_HAND
 from worker.parts import Parts
 
@@ -55,7 +63,10 @@ class Reconnection:
         """Have WaSender connect the session. Raises GatewayTrouble where it does not."""
         report = self._linked.account.connect(self._linked.session.id)
         if isinstance(report, Problem):
-            raise trouble(report, because=f"Channel {self._name} could not be reconnected.")
+            raise self._trouble(report)
+        return self._begun(report)
+
+    def _begun(self, report: ConnectReport) -> Stage:
         if report.qr_code is not None:
             return self._to_scan(report.qr_code)
         if report.status == CONNECTED and self.word() == CONNECTED:
@@ -68,10 +79,16 @@ class Reconnection:
         if isinstance(code, SecretStr):
             return self._to_scan(code)
         if code.code is ProblemCode.REFUSED:  # it may have to be begun anew
-            return self.begin()
+            report = self._linked.account.connect(self._linked.session.id)
+            if not isinstance(report, Problem):
+                return self._begun(report)
+            code = report
         if code.lasting:
-            raise trouble(code, because=f"Channel {self._name} could not be reconnected.")
+            raise self._trouble(code)
         return None
+
+    def _trouble(self, problem: Problem) -> GatewayTrouble:
+        return trouble(problem, because=f"Channel {self._name} could not be reconnected.")
 
     def word(self) -> str | None:
         """What WaSender says of the session now; None where it does not."""
@@ -120,7 +137,7 @@ def follow(
     """
     ends_at = elapsed() + within_s
     stage = reconnection.begin()
-    asked_at = elapsed()
+    asked_at, is_overdue = elapsed(), False
     yield stage
     while stage.state != CONNECTED:
         if elapsed() >= ends_at:
@@ -134,9 +151,9 @@ def follow(
             news = reconnection.connected()
         elif word in {CONNECTING, NEED_PASSKEY}:
             news = _stage(word) if word != stage.state else None
-        elif elapsed() - asked_at >= (CODE_KEPT_S if stage.qr_code else CODE_PAUSE_S):
+        elif elapsed() - asked_at >= (CODE_KEPT_S if stage.qr_code and not is_overdue else CODE_PAUSE_S):
             news = reconnection.fresh_code()
-            asked_at = elapsed()
+            asked_at, is_overdue = elapsed(), news is None
         if news is not None:
             stage = news
             yield stage

@@ -7,6 +7,7 @@ import csv
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -22,6 +23,8 @@ NUMBER_COLUMNS = (
 )
 
 _DELIMITERS = (",", ";", "\t")
+#: A row of these alone is an empty one, whichever of them is the delimiter.
+_NOTHING = frozenset(_DELIMITERS)
 _NOT_UTF8 = "cp1252"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -61,6 +64,8 @@ class TableFile:
     @classmethod
     def examine(cls, path: Path) -> Self:
         """Read it through. Raises InvalidTable, which says what is wrong and on which line."""
+        if path.exists() and not path.is_file():
+            raise InvalidTable(f"{path} can be read only once, such as a pipe. Save the table as a file first.")
         try:
             digest, encoding = _scan(path)
             header, delimiter = _header(path, encoding)
@@ -83,7 +88,9 @@ class TableFile:
 
         Names match without regard to case, blanks and dashes. Raises InvalidTable for a named one that is not there.
         """
-        known = {plain_name(column): column for column in reversed(self.columns)}
+        known = {plain_name(column): column for column in reversed(self.columns) if column}
+        if given and given in self.columns:
+            return given
         if given is not None:
             if plain_name(given) not in known:
                 raise InvalidTable(
@@ -147,12 +154,18 @@ def _text_lines(file: BinaryIO, encoding: str) -> Iterator[str]:
 
 def _header(path: Path, encoding: str) -> tuple[list[str], str]:
     """The first row with something in it, cut by whatever delimiter cuts it into most."""
-    with path.open("rb") as file:
-        first = next((line for line in _text_lines(file, encoding) if line.strip(" \t\r\n,;")), None)
-    if first is None:
+    cut: dict[str, list[str]] = {}
+    broken: list[InvalidTable] = []
+    for delimiter in _DELIMITERS:
+        try:
+            cut[delimiter] = next((cells for _, cells in _records(path, encoding, delimiter, strict=False)), [])
+        except InvalidTable as error:
+            broken.append(error)
+    if not cut:
+        raise broken[0]
+    delimiter = max(cut, key=lambda delimiter: len(cut[delimiter]))
+    if not cut[delimiter]:
         raise InvalidTable(f"{path} is empty. Its first row has to name the columns.")
-    cut = {delimiter: next(csv.reader([first], delimiter=delimiter)) for delimiter in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda delimiter: len(cut[delimiter]))
     return cut[delimiter], delimiter
 
 
@@ -167,26 +180,27 @@ def _columns(header: Sequence[str]) -> tuple[str, ...]:
 
 
 def _rows(path: Path, encoding: str, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
-    number = 0
+    below_header = islice(_records(path, encoding, delimiter, strict=True), 1, None)
+    for number, (line, cells) in enumerate(below_header, start=1):
+        named = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
+        yield Row(
+            number=number,
+            line=line,
+            cells={name: named.get(name, "") for name in columns if name},
+            surplus=tuple(cells[len(columns) :]) if any(map(str.strip, cells[len(columns) :])) else (),
+        )
+
+
+def _records(path: Path, encoding: str, delimiter: str, *, strict: bool) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row with something in it, and the line on which it ends. Raises InvalidTable."""
     with path.open("rb") as file:
-        reader = csv.reader(_text_lines(file, encoding), delimiter=delimiter, strict=True)
-        is_header = True
+        reader = csv.reader(_text_lines(file, encoding), delimiter=delimiter, strict=strict)
         try:
             for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if is_header:
-                    is_header = False
-                    continue
-                number += 1
-                named = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
-                yield Row(
-                    number=number,
-                    line=reader.line_num,
-                    cells={name: named.get(name, "") for name in columns if name},
-                    surplus=tuple(cells[len(columns) :]) if any(map(str.strip, cells[len(columns) :])) else (),
-                )
+                if any(char not in _NOTHING and not char.isspace() for cell in cells for char in cell):
+                    yield reader.line_num, cells
         except csv.Error as error:
+            cause = "it has line ends of another kind" if "new-line" in str(error) else str(error)
             raise InvalidTable(
-                f"{path} breaks on line {reader.line_num}: {error}. Are its quotes in order?"
+                f"{path} breaks on line {reader.line_num}: {cause}. Are its quotes in order? Else save it anew."
             ) from None

@@ -2,10 +2,12 @@
 
 import csv
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TextIO
 
+from worker.domain.errors import TruetickError
 from worker.table_file import InvalidTable, Row, TableFile
 
 
@@ -27,17 +29,32 @@ class TableReport:
             self._write([*self._told, *self._own])
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        """Raises TruetickError when its last rows cannot be written, unless another error is on its way."""
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as error:
+                if kind is None:
+                    raise self._broken(error) from None
 
     def add(self, told: Sequence[str], row: Row) -> None:
-        """Put a row into it, with what there is to say of it."""
+        """Put a row into it, with what there is to say of it. Raises TruetickError where that fails (a full disk)."""
         self._write([*told, *(row.cells[column] for column in self._own), *row.surplus])
 
     def _write(self, cells: Sequence[str]) -> None:
         if self._file is not None:
-            csv.writer(self._file, delimiter=self._table.delimiter).writerow(cells)
+            try:
+                csv.writer(self._file, delimiter=self._table.delimiter).writerow(cells)
+            except OSError as error:
+                raise self._broken(error) from None
+
+    def _broken(self, error: OSError) -> TruetickError:
+        return TruetickError(
+            f"The report {self._path} could not be completed: {error.strerror or error}. Make room or name another "
+            "file, and give the same command again.",
+            code="report_not_written",
+        )
 
     def _open(self, path: Path) -> TextIO:
         """Only its owner may read it: it holds numbers. Spreadsheets know UTF-8 by its mark."""
@@ -45,6 +62,8 @@ class TableReport:
             if path.exists() and path.samefile(self._table.path):
                 raise InvalidTable("The report would overwrite the table itself. Give it another name.")
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, 0o600)  # it may have been there before, open to others
             return os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="")
         except OSError as error:
             raise InvalidTable(f"The report {path} cannot be written: {error.strerror or error}.") from None

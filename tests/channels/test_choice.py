@@ -4,9 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.engine.interfaces import CacheStats
 
 from tests.outbox.desk import ALICE, BOB, CAROL, Desk
 from worker.channels.choice import LATEST, Wish, choose
@@ -214,3 +216,20 @@ def test_a_batch_of_five_hundred_is_three_queries_and_quick(desk: Desk) -> None:
     assert len([sql for sql in asked if "SELECT" in sql]) == 3
     assert len(found) == 500
     assert took_s < 1, "it holds up every batch that is stored"
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_choice_like_the_one_before_compiles_no_statement(desk: Desk, count: int) -> None:
+    pool(desk, "a", "b")
+    hits: list[CacheStats] = []
+
+    def note(*call: Any) -> None:
+        if "SELECT" in call[2]:
+            hits.append(call[4].cache_hit)
+
+    event.listen(desk.engine, "before_cursor_execute", note)
+    chosen(desk, *(stranger(index) for index in range(count)))
+    hits.clear()
+    desk.wait(60)
+    chosen(desk, *(stranger(index + 100) for index in range(count)))
+    assert hits == [CacheStats.CACHE_HIT] * 3

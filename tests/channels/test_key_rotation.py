@@ -228,6 +228,46 @@ def test_a_database_that_stays_away_is_told_with_the_way_back(crm: Crm, monkeypa
     assert stands(crm) == (PAUSED, KEY_ROTATION)
 
 
+def test_of_two_rotations_at_once_the_key_that_lives_is_kept(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one begins and ends while this one's answer is on its way."""
+    assert crm.parts.account is not None
+    account, real = crm.parts.account, crm.parts.account.regenerate_key
+
+    def overtaken(session_id: int) -> Any:
+        dead = real(session_id)
+        monkeypatch.setattr(account, "regenerate_key", real)
+        assert turn(crm) == Rotated(resumed=True)
+        return dead
+
+    monkeypatch.setattr(account, "regenerate_key", overtaken)
+    assert turn(crm) == Rotated(resumed=True), "nobody has paused it"
+
+    assert key_of(crm) == crm.sandbox.channel("sales")["api_key"]
+    health.check_channels(crm.parts)
+    assert stands(crm)[0] is ChannelState.UP
+
+
+def test_of_two_rotations_at_once_none_is_guessed_where_wasender_does_not_tell(
+    crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert crm.parts.account is not None
+    real = crm.parts.account.regenerate_key
+
+    def overtaken(session_id: int) -> Any:
+        with transaction(crm.parts.engine) as connection:
+            states.replace_key(
+                connection, crm.channel("sales").id, crm.parts.vault.seal("ab" * 32), now=crm.parts.clock()
+            )
+        crm.sandbox.fault("error", status=503, endpoint="list-sessions")
+        return real(session_id)
+
+    monkeypatch.setattr(crm.parts.account, "regenerate_key", overtaken)
+    unclear = refusal(crm)
+    assert unclear.code == "key_unclear"
+    assert "rotate-key sales" in unclear.message
+    assert stands(crm)[0] is PAUSED
+
+
 # What must not be touched
 
 

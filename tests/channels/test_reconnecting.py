@@ -174,6 +174,26 @@ def test_what_wasender_cannot_say_for_a_while_is_waited_for(here: Parts, sandbox
     assert words(stages(here, watch))[-1] == "connected"
 
 
+@pytest.mark.parametrize("also_begun_anew", [False, True])
+def test_a_code_that_wasender_cannot_give_just_now_is_asked_for_again_soon(
+    here: Parts, sandbox: Sandbox, watch: Watch, also_begun_anew: bool
+) -> None:
+    sandbox.set_status("default", "logged_out")
+
+    def strike() -> None:
+        if also_begun_anew:
+            refused = '{"success":false,"error":"The session is not initialised."}'
+            sandbox.fault("answer", status=400, body=refused, endpoint="qrcode")
+            sandbox.fault("error", status=503, endpoint="connect")
+        else:
+            sandbox.fault("error", status=503, endpoint="qrcode")
+
+    watch.at(30, strike)
+    watch.at(40, sandbox.clear_faults)
+    watch.at(56, lambda: sandbox.scan("default"))
+    assert words(stages(here, watch)) == ["need_scan", "need_scan", "connected"]
+
+
 def test_nobody_scans(here: Parts, sandbox: Sandbox, watch: Watch) -> None:
     sandbox.set_status("default", "logged_out")
     with pytest.raises(GatewayTrouble) as caught:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.cli.conftest import Said
+from tests.real_servers import Valkey
 from worker import intake
 from worker.audit.belief import Reader, Reading
 from worker.audit.judging import Finding
@@ -98,7 +99,7 @@ def test_each_kind_of_error_is_found_shown_and_kept_in_a_report(
     said = on("audit", table, "--report", str(report), columns=150)
     assert said.code == 1
     assert "7 rows: 1 agree, 1 false sent, 1 contradicted, 1 missing, 1 ambiguous, 2 unreadable." in said.out
-    assert "1 messages that the CRM calls sent were never confirmed by WhatsApp." in said.out
+    assert "1 message that the CRM calls sent was never confirmed by WhatsApp." in said.out
     rows = rows_of(report)
     assert [(row["truetick_row"], row["truetick_finding"], row["truetick_detail"]) for row in rows] == [
         ("2", "false_sent", "not_on_whatsapp"),
@@ -162,6 +163,8 @@ def test_the_crms_own_words_and_columns_are_learnt(on: Truetick, here: Parts, ex
         ({"id": 1, "status": "sent"}, ("--window", "soon"), "soon"),
         ({"id": 1, "status": "sent"}, ("--time-zone", "Mars/Olympus"), "no time zone"),
         ({"id": 1, "status": "sent"}, ("--report", "/nowhere/wrong.csv"), "cannot be written"),
+        ({"id": 1, "status": "sent"}, ("--region", "Atlantis"), "not a country"),
+        ({"id": 1, "status": "sent"}, ("--time-format", "%d/%Q"), "is not understood"),
     ],
 )
 def test_a_table_or_command_line_that_cannot_be_used_is_told(
@@ -207,6 +210,21 @@ def test_the_true_status_is_told_again_where_the_crm_is_wrong_and_only_there(
     assert "The true status of 2 messages is told to the CRM again." in said.out
     assert "no endpoint" in said.out
     assert changes(here)[len(before) :] == [(failed, "failed", False), (queued, "pending", False)]
+
+
+def test_corrections_are_told_at_once_and_no_worker_is_woken_for_none(
+    on: Truetick, here: Parts, export: Callable[..., str], broker: Valkey
+) -> None:
+    table = export({"id": fill(here, "failed"), "status": "sent"})
+
+    def published() -> int:
+        lists = [key for key in broker.client.scan_iter() if broker.client.type(key) == b"list"]
+        return sum(b"deliver_callbacks" in one for key in lists for one in broker.client.lrange(key, 0, -1))
+
+    on("audit", table, CELERY_BROKER_URL=broker.url)
+    assert published() == 0
+    on("audit", table, "--correct", CELERY_BROKER_URL=broker.url)
+    assert published() == 1
 
 
 def test_a_correction_is_told_on_each_database_and_is_no_new_failure(parts: Parts) -> None:
@@ -256,6 +274,35 @@ def test_every_row_of_a_large_export_is_judged(parts: Parts, audited: Callable[.
     made = [fill(parts, "sent", to=f"70330 {index:05d}") for index in range(5)]
     rows = "".join(f"{made[index % 5] if index < 5 else uuid4()},sent\n" for index in range(1203))
     assert audited("id,status\n" + rows) == {"agrees": 5, "missing": 1198}
+
+
+def test_a_crms_own_ids_are_references_even_if_they_look_like_ours(
+    parts: Parts, audited: Callable[..., dict[str, int]]
+) -> None:
+    theirs = uuid4()
+    fill(parts, "failed", crm_ref=str(theirs))
+    assert audited(f"id,status\n{theirs},sent\n") == {"false_sent": 1}
+
+
+def test_a_time_that_is_not_understood_matters_only_where_there_is_no_name(
+    parts: Parts, audited: Callable[..., dict[str, int]]
+) -> None:
+    sent = fill(parts, "sent")
+    for time in ("22/11/2026 18:00", "0001-01-01T00:00:00", "9999-12-31", "0000-00-00 00:00:00"):
+        assert audited(f"id,to,status,time\n{sent},,sent,{time}\n,70330 00001,sent,{time}\n") == {
+            "agrees": 1,
+            "unreadable": 1,
+        }
+
+
+def test_no_row_is_taken_for_a_message_that_another_one_names_however_far_below(
+    parts: Parts, audited: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CRM has two reminders alike; one of them was never enqueued."""
+    monkeypatch.setattr("worker.audit.run.CHUNK", 1)
+    sent, lost = fill(parts, "sent"), uuid4()
+    rows = "".join(f"{one},70330 00001,Hello,sent,{NOW.isoformat()}\n" for one in (lost, sent))
+    assert audited("id,to,text,status,time\n" + rows) == {"missing": 1, "agrees": 1}
 
 
 def test_json_names_every_count(on: Truetick, here: Parts, export: Callable[..., str]) -> None:

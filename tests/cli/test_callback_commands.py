@@ -156,6 +156,6 @@ def test_an_endpoint_is_removed_with_all_that_it_was_not_told_only_if_that_is_me
     hesitant, meant = on("callbacks", "remove", "crm"), on("callbacks", "remove", "crm", "--yes")
 
     assert (hesitant.code, meant.code) == (1, 0)
-    assert "has not been told 1 change" in hesitant.err
+    assert "has not been told 1 change, which" in hesitant.err
     assert office.desk.read(select(Endpoint.id)) == []
     assert "There is no endpoint yet" in on("callbacks").out

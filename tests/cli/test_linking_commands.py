@@ -47,6 +47,14 @@ def reachable(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def lost(quick: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    """The session has lost its phone, and somebody scans once WaSender has been asked twice."""
+    sandbox.set_status("default", "logged_out")
+    scanned_when_asked(quick, sandbox, monkeypatch)
+    return quick
+
+
 class Terminal(io.StringIO):
     """A standard output that says it is a terminal."""
 
@@ -54,6 +62,14 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, *, lines: int = 60, columns: int = 80) -> Terminal:
+    """From here on standard output is a terminal of this size."""
+    monkeypatch.setattr(sys, "stdout", screen := Terminal())
+    monkeypatch.setenv("LINES", str(lines))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    return screen
 
 
 @pytest.fixture
@@ -129,15 +145,9 @@ def test_colours_are_its_own_on_a_dark_terminal_and_a_light_one() -> None:
 # On a terminal
 
 
-def test_a_terminal_shows_the_code_and_keeps_no_trace_of_it(
-    quick: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sandbox.set_status("default", "logged_out")
-    scanned_when_asked(quick, sandbox, monkeypatch)
-    monkeypatch.setattr(sys, "stdout", screen := Terminal())
-    monkeypatch.setenv("LINES", "60")
-    monkeypatch.setenv("COLUMNS", "80")
-
+@pytest.mark.usefixtures("lost")
+def test_a_terminal_shows_the_code_and_keeps_no_trace_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
     reconnect()
 
     shown = screen.getvalue()
@@ -150,41 +160,31 @@ def test_a_terminal_shows_the_code_and_keeps_no_trace_of_it(
     assert "2@" not in shown
 
 
-def test_a_terminal_that_is_too_low_lets_people_scroll(
-    quick: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sandbox.set_status("default", "logged_out")
-    scanned_when_asked(quick, sandbox, monkeypatch)
-    monkeypatch.setattr(sys, "stdout", screen := Terminal())
-    monkeypatch.setenv("LINES", "24")
+@pytest.mark.usefixtures("lost")
+def test_a_terminal_that_is_too_low_lets_people_scroll(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch, lines=24)
     reconnect()
     assert "\x1b[?1049" not in screen.getvalue()
     assert "█" in screen.getvalue()
 
 
-def test_a_narrow_terminal_is_told_what_it_lacks(
-    quick: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sandbox.set_status("default", "logged_out")
-    scanned_when_asked(quick, sandbox, monkeypatch)
-    monkeypatch.setattr(sys, "stdout", screen := Terminal())
-    monkeypatch.setenv("COLUMNS", "30")
+@pytest.mark.usefixtures("lost")
+def test_a_narrow_terminal_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch, columns=30)
     reconnect()
     assert "█" not in screen.getvalue()
     assert "columns" in screen.getvalue()
 
 
 def test_ctrl_c_ends_it_cleanly_and_takes_the_code_away(
-    quick: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lost: Parts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sandbox.set_status("default", "logged_out")
+    screen = terminal(monkeypatch)
 
     def interrupted(_: str) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quick.gateway, "status", interrupted)
-    monkeypatch.setattr(sys, "stdout", screen := Terminal())
-    monkeypatch.setenv("LINES", "60")
+    monkeypatch.setattr(lost.gateway, "status", interrupted)
     with pytest.raises(Exit) as ended:
         reconnect()
     assert ended.value.exit_code == 130
@@ -210,16 +210,11 @@ def test_in_a_file_the_code_is_drawn_once_and_without_colours(
     assert "2@" not in out
 
 
+@pytest.mark.usefixtures("lost")
 @pytest.mark.parametrize("show_code", [False, True])
 def test_programs_get_a_line_a_stage_and_the_code_only_if_they_ask(
-    quick: Parts,
-    sandbox: Sandbox,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    show_code: bool,
+    capsys: pytest.CaptureFixture[str], show_code: bool
 ) -> None:
-    sandbox.set_status("default", "logged_out")
-    scanned_when_asked(quick, sandbox, monkeypatch)
     reconnect(as_json=True, show_code=show_code)
     out = capsys.readouterr().out
     first, last = (json.loads(line) for line in out.splitlines())

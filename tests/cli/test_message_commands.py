@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from tests.cli.conftest import Said
 from tests.real_servers import Valkey
 from wasender_sandbox.control import Sandbox
 from worker import health
-from worker.database import open_engine, transaction
+from worker.database import open_engine, snapshot, transaction
 from worker.domain.channel_state import ChannelState
 from worker.domain.pace import Pace, Pacing
-from worker.models import Attempt, Channel, Event
+from worker.models import Attempt, Channel, Event, Message
 from worker.outbox.expiry import expire_due
 from worker.parts import Parts
 
@@ -82,6 +82,7 @@ def test_the_same_idempotency_key_adds_nothing(on: Truetick) -> None:
         (["why", "17"], 2, "UUID"),
         (["why", str(uuid4())], 1, "There is no message"),
         (["messages", "--status", "lost"], 2, "in_doubt"),
+        (["messages", "--channel", "nowhere"], 1, "no channel named 'nowhere'"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(on: Truetick, arguments: list[str], code: int, said: str) -> None:
@@ -89,6 +90,18 @@ def test_what_cannot_be_done_is_said_in_a_sentence(on: Truetick, arguments: list
 
     assert (answer.code, answer.out) == (code, "")
     assert said in " ".join(answer.err.replace("│", " ").split())
+
+
+def test_quiet_hours_are_heeded_or_not_as_a_person_says(on: Truetick, sqlite_url: str) -> None:
+    everyone = {"TRUETICK_QUIET_HOURS": "21:00-08:00"}
+    on("send", "7033009600", "Hello", "--quiet-hours", **everyone)
+    on("send", "7033009600", "Hello", "--no-quiet-hours", "--priority", "bulk", **everyone)
+    engine = open_engine(sqlite_url)
+    with snapshot(engine) as connection:
+        zones = connection.execute(select(Message.quiet_zone).order_by(Message.seq)).scalars().all()
+    engine.dispose()
+
+    assert [zone is not None for zone in zones] == [True, False]
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -209,12 +222,29 @@ def test_a_database_that_is_away_is_named_without_its_password(truetick: Truetic
     assert "secret" not in said.err
 
 
-@pytest.mark.parametrize("command", ["send", "messages", "why", "status", "channels", "channels add"])
-def test_every_command_explains_itself_with_an_example(truetick: Truetick, command: str) -> None:
-    said = truetick(*command.split(), "--help")
+@pytest.mark.parametrize(
+    ("arguments", "url", "said"),
+    [
+        (("db", "current"), "postgresql://me:secret@127.0.0.1:9/crm", "127.0.0.1:9/crm cannot be used"),
+        (("db", "upgrade"), "postgresql://me:secret@127.0.0.1:9/crm", "127.0.0.1:9/crm cannot be used"),
+        (("db", "upgrade", "0815"), None, "There are: 0001,"),
+        (("db", "downgrade", "0815", "--yes"), None, "There are: 0001,"),
+    ],
+)
+def test_what_is_wrong_with_the_database_is_told_in_a_sentence(
+    on: Truetick, arguments: tuple[str, ...], url: str | None, said: str
+) -> None:
+    answer = on(*arguments, **({"DATABASE_URL": url} if url else {}))
 
-    assert said.code == 0
-    assert f"Example: truetick {command}" in " ".join(said.out.split())
+    assert (answer.code, answer.out) == (1, "")
+    assert said in answer.err
+    assert "secret" not in answer.err
+
+
+def test_programs_learn_whether_the_database_is_up_to_date(on: Truetick) -> None:
+    told = on("db", "current", "--json").json
+
+    assert told["revision"] == told["newest"] >= "0003"
 
 
 def test_a_waiting_message_is_withdrawn_and_what_cannot_be_decided_is_refused_in_a_sentence(on: Truetick) -> None:

@@ -1,4 +1,4 @@
-"""What a CRM believes: one row of its export, in Truetick's words. Knows the usual names of columns and statuses."""
+"""What a CRM believes: one row of its export, in Truetick's words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,43 +6,16 @@ from datetime import UTC, datetime, tzinfo
 from typing import Self
 from uuid import UUID
 
+from phonenumbers import SUPPORTED_REGIONS
+
+from worker.audit.words import LIKELY, STATUS_OF_WORD, WHAT
 from worker.domain.errors import InvalidNumber, InvalidRequest
-from worker.domain.message_status import PUBLIC_STATUS
 from worker.domain.phone import normalise_recipient
 from worker.domain.text_digest import text_digest
-from worker.table_file import NUMBER_COLUMNS, InvalidTable, Row, TableFile, plain_name
+from worker.table_file import InvalidTable, Row, TableFile, plain_name
 
-#: How columns are called, in the order in which they are believed.
-LIKELY = {
-    "id": ("message_id", "truetick_id", "truetick_message_id", "id", "uuid"),
-    "ref": ("crm_ref", "ref", "reference", "external_id"),
-    "to": NUMBER_COLUMNS,
-    "text": ("text", "message", "body", "content", "message_text"),
-    "time": ("time", "sent_at", "sent", "created_at", "timestamp", "date", "datetime", "date_time", "sent_time"),
-    "status": ("status", "state", "delivery_status", "message_status"),
-}
-#: Other systems' words for what we call by the name on the left.
-_WORDS = {
-    "pending": (
-        "queued",
-        "new",
-        "created",
-        "scheduled",
-        "waiting",
-        "processing",
-        "in_progress",
-        "accepted",
-        "sending",
-    ),
-    "sent": ("ok", "success", "successful", "done", "submitted", "completed"),
-    "delivered": ("received",),
-    "read": ("seen", "opened", "played", "viewed"),
-    "failed": ("error", "undelivered", "rejected", "bounced", "failure", "not_sent"),
-    "expired": ("timeout", "timed_out"),
-    "cancelled": ("canceled", "aborted", "withdrawn"),
-}
-STATUSES = tuple(dict.fromkeys(PUBLIC_STATUS.values()))
-STATUS_OF_WORD = {word: status for status, words in _WORDS.items() for word in (status, *words)}
+#: No message is of another year; systems write such times where they know none.
+_YEARS = range(2000, 2200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +64,30 @@ class Reader:
 
     @classmethod
     def of(cls, table: TableFile, reading: Reading) -> Self:
-        """Raises InvalidTable for a table that does not say which message, or what the CRM believes of it."""
+        """Raises InvalidTable for a table that does not say which message, or what the CRM believes of it, and
+        InvalidRequest for a region or format of times that there is not.
+        """
+        _check(reading)
         columns = {
-            name: table.column(reading.columns.get(name), likely, what=_WHAT[name], option=f"--{name}-column")
+            name: table.column(reading.columns.get(name), likely, what=WHAT[name], option=f"--{name}-column")
             for name, likely in LIKELY.items()
         }
         if columns["status"] is None:
             raise InvalidTable(
                 f"Which column holds the status? Name it with --status-column. There are: {table.named_columns}."
             )
-        if not (columns["id"] or columns["ref"] or columns["to"]):
+        reader = cls(reading=reading, columns=columns, words={**STATUS_OF_WORD, **reading.words})
+        if not (reader.names or columns["to"]):
             raise InvalidTable(
                 "Which column tells the message? Name its id with --id-column, the CRM's reference with --ref-column "
                 f"or the number with --to-column. There are: {table.named_columns}."
             )
-        return cls(reading=reading, columns=columns, words={**STATUS_OF_WORD, **reading.words})
+        return reader
+
+    @property
+    def names(self) -> bool:
+        """Does the table name messages, by an id or a reference?"""
+        return bool(self.columns["id"] or self.columns["ref"])
 
     def read(self, row: Row) -> Belief:
         """Raises Unreadable, with a sentence that repeats neither number nor text."""
@@ -117,7 +99,8 @@ class Reader:
                 code="unknown_status",
             )
         message_id, crm_ref = self._id(row)
-        recipient = self._recipient(row, is_needed=message_id is None and crm_ref is None)
+        is_named = message_id is not None or crm_ref is not None
+        recipient = self._recipient(row, is_needed=not is_named)
         text = self._cell(row, "text").replace("\r\n", "\n")
         return Belief(
             row=row,
@@ -126,7 +109,7 @@ class Reader:
             crm_ref=crm_ref,
             recipient=recipient,
             text_digest=text_digest(text) if text else None,
-            at=self._time(self._cell(row, "time")),
+            at=self._time(self._cell(row, "time"), is_needed=not is_named),
         )
 
     def _cell(self, row: Row, what: str) -> str:
@@ -134,13 +117,13 @@ class Reader:
         return row.cells[column] if column else ""
 
     def _id(self, row: Row) -> tuple[UUID | None, str | None]:
-        """An id that is none of ours is the CRM's own, and may stand as our `crm_ref`."""
+        """An id that is none of ours is the CRM's own, and may stand as our `crm_ref`, whatever it looks like."""
         given = self._cell(row, "id")
-        ref = self._cell(row, "ref") or None
+        ref = self._cell(row, "ref") or given or None
         try:
             return UUID(given), ref
         except ValueError:
-            return None, ref or given or None
+            return None, ref
 
     def _recipient(self, row: Row, *, is_needed: bool) -> str | None:
         given = self._cell(row, "to")
@@ -153,17 +136,23 @@ class Reader:
                 raise Unreadable(error.message, code=error.code) from None
             return None
 
-    def _time(self, given: str) -> datetime | None:
+    def _time(self, given: str, *, is_needed: bool) -> datetime | None:
+        """A message that is found by its name needs no time: one that is not understood is as good as none."""
         if not given:
             return None
         try:
             moment = self._moment(given)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=self.reading.zone)).astimezone(UTC)
+            at = (moment if moment.tzinfo else moment.replace(tzinfo=self.reading.zone)).astimezone(UTC)
         except (ValueError, OverflowError, OSError):
+            at = None
+        if at is not None and at.year in _YEARS:
+            return at
+        if is_needed:
             raise Unreadable(
                 'The time is not understood. Say how it is written, as in --time-format "%d/%m/%Y %H:%M".',
                 code="bad_time",
-            ) from None
+            )
+        return None
 
     def _moment(self, given: str) -> datetime:
         if self.reading.time_format:
@@ -173,11 +162,19 @@ class Reader:
         return datetime.fromisoformat(given)
 
 
-_WHAT = {
-    "id": "the message's id",
-    "ref": "the CRM's reference",
-    "to": "the numbers",
-    "text": "the texts",
-    "time": "the times",
-    "status": "the status",
-}
+def _check(reading: Reading) -> None:
+    if reading.region is not None and reading.region.upper() not in SUPPORTED_REGIONS:
+        raise InvalidRequest(
+            f"The region {reading.region[:40]!r} is not a country that has phone numbers. Write two letters, such as "
+            "IN, AE or GB.",
+            code="bad_region",
+        )
+    try:
+        if reading.time_format is not None:
+            written = datetime(2026, 11, 22, 18, 5, tzinfo=UTC).strftime(reading.time_format)
+            datetime.strptime(written, reading.time_format)  # noqa: DTZ007 - only tried
+    except ValueError:
+        raise InvalidRequest(
+            f'The time format {reading.time_format!r} is not understood. Write it as in "%d/%m/%Y %H:%M".',
+            code="bad_time_format",
+        ) from None

@@ -49,6 +49,10 @@ class Audit:
 
     def run(self, advance: Callable[[int], None]) -> Iterator[list[Checked]]:
         """What came of all rows, chunk by chunk, in order; no transaction is open in between."""
+        if self._reader.names and self._reader.columns["to"]:
+            # First of the whole table: a row without a name must not be taken for a message that a later one names.
+            for chunk in _chunks(self._table):
+                self._claim(chunk)
         for chunk in _chunks(self._table):
             checked = self._check(chunk)
             self.counts.update(one.judgement.finding for one in checked)
@@ -57,24 +61,35 @@ class Audit:
 
     def _check(self, rows: Sequence[Row]) -> list[Checked]:
         checked: dict[int, Checked] = {}
-        beliefs = []
-        for row in rows:
-            try:
-                beliefs.append(self._reader.read(row))
-            except Unreadable as error:
-                judgement = Judgement(finding=Finding.UNREADABLE, detail=error.code)
-                checked[row.number] = Checked(row=row, status="", judgement=judgement, problem=error.message)
+        beliefs, unreadable = self._read(rows)
+        for row, error in unreadable:
+            judgement = Judgement(finding=Finding.UNREADABLE, detail=error.code)
+            checked[row.number] = Checked(row=row, status="", judgement=judgement, problem=error.message)
         with snapshot(self._engine) as connection:
             for belief, judgement in self._judge(connection, beliefs):
                 checked[belief.row.number] = Checked(row=belief.row, status=belief.status, judgement=judgement)
         return [checked[row.number] for row in rows]
 
+    def _claim(self, rows: Sequence[Row]) -> None:
+        beliefs, _ = self._read(rows)
+        with snapshot(self._engine) as connection:
+            for _ in self._judge_named(beliefs, self._named(connection, beliefs)):
+                pass
+
+    def _read(self, rows: Sequence[Row]) -> tuple[list[Belief], list[tuple[Row, Unreadable]]]:
+        beliefs: list[Belief] = []
+        unreadable: list[tuple[Row, Unreadable]] = []
+        for row in rows:
+            try:
+                beliefs.append(self._reader.read(row))
+            except Unreadable as error:
+                unreadable.append((row, error))
+        return beliefs, unreadable
+
     def _judge(self, connection: Connection, beliefs: Sequence[Belief]) -> Iterator[tuple[Belief, Judgement]]:
         """Those with an id or reference come first, so that no other row is taken for theirs."""
         named = self._named(connection, beliefs)
-        for belief in beliefs:
-            if belief.row.number in named:
-                yield belief, self._keep(_of_named(belief, named[belief.row.number], is_coarse=self._is_coarse))
+        yield from self._judge_named(beliefs, named)
         rest = [belief for belief in beliefs if belief.row.number not in named]
         likely = _looked_up(
             [belief for belief in rest if belief.recipient],
@@ -90,6 +105,11 @@ class Audit:
             else:
                 judgement = judge_likely(belief, found, self._claimed, self._window, is_coarse=self._is_coarse)
                 yield belief, self._keep(judgement)
+
+    def _judge_named(self, beliefs: Sequence[Belief], named: "Found") -> Iterator[tuple[Belief, Judgement]]:
+        for belief in beliefs:
+            if belief.row.number in named:
+                yield belief, self._keep(_of_named(belief, named[belief.row.number], is_coarse=self._is_coarse))
 
     def _named(self, connection: Connection, beliefs: Sequence[Belief]) -> "Found":
         """The entries of those whose id or reference the ledger knows."""

@@ -7,19 +7,22 @@ channels; each of them keeps its own order.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Connection,
+    Select,
     String,
     and_,
+    bindparam,
     column,
     literal_column,
     not_,
     or_,
     select,
-    values,
+    text,
 )
 from sqlalchemy.orm import aliased
 
@@ -33,6 +36,9 @@ from worker.outbox.openness import is_open
 LATEST = 50
 #: These last until a person does something.
 _STOPPED = (ChannelState.BLOCKED, ChannelState.PAUSED)
+_NOT_GONE = not_(and_(Channel.state.in_(_STOPPED), Channel.since <= bindparam("stopped_before")))
+_WANTED = ("pool", "recipient", "below")
+_MEMBERS = select(Channel.__table__).where(Channel.pool.in_(bindparam("pools", expanding=True))).order_by(Channel.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,8 @@ def choose(
     at_home = acquainted(
         connection,
         {(wish.pool, wish.recipient): None for wish in wishes if wish.recipient and wish.pool in pools},
-        usable=not_(and_(Channel.state.in_(_STOPPED), Channel.since <= now - stopped_for)),
+        usable=_NOT_GONE,
+        stopped_before=now - stopped_for,
     )
     strangers = {wish.pool for wish in wishes if (wish.pool, wish.recipient) not in at_home} & set(pools)
     queues = queues_of(connection, [row for pool in strangers for row in pools[pool]], now=now)
@@ -79,34 +86,52 @@ def choose(
     return chosen
 
 
+def require_pool(connection: Connection, pool: str) -> None:
+    """Raises NotFound (`unknown_pool`) where nobody is in it."""
+    if not members(connection, {pool}):
+        raise _unknown(connection, {pool})[pool]
+
+
 def members(connection: Connection, pools: Collection[str]) -> dict[str, list[Any]]:
     """The channels (columns of `Channel.__table__`) of those of these pools that have any."""
     found: dict[str, list[Any]] = {}
-    rows = connection.execute(select(Channel.__table__).where(Channel.pool.in_(pools)).order_by(Channel.id))
-    for row in rows if pools else ():
+    for row in connection.execute(_MEMBERS, {"pools": list(pools)}) if pools else ():
         found.setdefault(row.pool, []).append(row)
     return found
 
 
 def acquainted(
-    connection: Connection, asked: Mapping[tuple[str, str], int | None], *, usable: Any
+    connection: Connection, asked: Mapping[tuple[str, str], int | None], *, usable: Any, **values: object
 ) -> dict[tuple[str, str], int]:
     """The channel of each pool from which each recipient had the last message; of those who had none, nothing.
 
-    A channel that is not `usable` (a condition on `Channel`) counts while something of it waits for the recipient, or
-    a later message would overtake that. With a number in `asked`, only what arrived before that message counts.
+    A channel that is not `usable` (a condition on `Channel`, with its `values`) counts while something of it waits
+    for the recipient, or a later message would overtake that. With a number in `asked`, only what arrived before that
+    message counts.
     """
     if not asked:
         return {}
+    rows = [(pool, recipient, before or 2**62) for (pool, recipient), before in asked.items()]
+    size = 1 << (len(rows) - 1).bit_length()  # few different statements: the rest repeats the last row
+    rows += rows[-1:] * (size - len(rows))
+    given = {f"{name}_{n}": value for n, row in enumerate(rows) for name, value in zip(_WANTED, row, strict=True)}
+    found = connection.execute(_acquainted(size, usable), given | values)
+    return {(row.pool, row.recipient): row.channel_id for row in found if row.channel_id is not None}
+
+
+@lru_cache(maxsize=32)
+def _acquainted(size: int, usable: Any) -> Select[Any]:
+    """Built once for each number of rows: SQLAlchemy's own VALUES is compiled anew each time it is used."""
+    rows = ", ".join(f"(:pool_{n}, :recipient_{n}, CAST(:below_{n} AS BIGINT))" for n in range(size))
     wanted = (
-        values(column("pool", String), column("recipient", String), column("before", BigInteger), name="wanted")
-        .data([(pool, recipient, before or 2**62) for (pool, recipient), before in asked.items()])
+        text(f"SELECT column1 AS pool, column2 AS recipient, column3 AS below FROM (VALUES {rows}) AS given")  # noqa: S608
+        .columns(column("pool", String), column("recipient", String), column("below", BigInteger))
         .cte("wanted")
     )
     message = aliased(Message, name="message")
     latest = (
         select(message.seq, message.channel_id, _waits("message").label("waits"))
-        .where(message.recipient == wanted.c.recipient, message.seq < wanted.c.before)
+        .where(message.recipient == wanted.c.recipient, message.seq < wanted.c.below)
         .order_by(message.seq.desc())
         .limit(LATEST)
         .correlate(wanted)
@@ -121,8 +146,7 @@ def acquainted(
         .correlate(wanted)
         .scalar_subquery()
     )
-    rows = connection.execute(select(wanted.c.pool, wanted.c.recipient, known.label("channel_id")))
-    return {(row.pool, row.recipient): row.channel_id for row in rows if row.channel_id is not None}
+    return select(wanted.c.pool, wanted.c.recipient, known.label("channel_id"))
 
 
 def _waits(alias: str) -> Any:

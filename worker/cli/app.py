@@ -1,6 +1,7 @@
 """Puts the commands together, and turns every deliberate error into one sentence and exit code 1."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -16,17 +17,33 @@ from worker.cli import (
     outage_commands,
     stack_commands,
     token_commands,
+    usage,
 )
 from worker.domain.errors import TruetickError
 
 app = typer.Typer(
     name="truetick",
-    help='An outbound WhatsApp queue that says "sent" only when WhatsApp has ticked the message.',
+    cls=usage.Commands,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def truetick(
+    version: Annotated[
+        bool, typer.Option("--version", callback=usage.say_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """An outbound WhatsApp queue that says "sent" only when WhatsApp has ticked the message.
+
+    Example: `truetick up`
+
+    Example: `truetick send "+91 70330 09600" "Hello"`
+    """
+
 
 stack_commands.register(app)
 message_commands.register(app)

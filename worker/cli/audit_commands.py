@@ -7,11 +7,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from worker.audit.belief import STATUSES
 from worker.cli.options import AsJson
 from worker.domain.durations import parse_duration
 from worker.domain.errors import InvalidRequest
+from worker.domain.message_status import PUBLIC_STATUS
 from worker.table_file import plain_name
+
+STATUSES = tuple(dict.fromkeys(PUBLIC_STATUS.values()))
 
 
 def _duration(written: str) -> timedelta:
@@ -83,9 +85,10 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what the CRM believes of its messages with what Truetick can prove. Messages are found by their id, by
-    the CRM's reference, or by number, text and time. Exit code 0: all agree; 1: some do not; 2: the table or the
-    command line is wrong.
+    """Compare what the CRM believes of its messages with what Truetick can prove.
+
+    Messages are found by their id, by the CRM's reference, or by number, text and time. Exit code 0: all agree; 1:
+    some do not; 2: the table or the command line is wrong.
 
     Example: `truetick audit crm.csv`
 

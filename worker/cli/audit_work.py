@@ -15,7 +15,7 @@ from worker.callbacks import endpoints
 from worker.callbacks.corrections import tell_again
 from worker.cli import display
 from worker.cli.progress import progress
-from worker.cli.workplace import workplace
+from worker.cli.workplace import wake_callbacks, workplace
 from worker.database import snapshot, transaction
 from worker.parts import Parts
 from worker.table_file import TableFile
@@ -64,6 +64,8 @@ def run(path: Path, reading: Reading, asked: Asked) -> bool:
                 wrong += differing[: MOST_IN_JSON - len(wrong)]
                 corrected += _correct(parts, differing) if asked.correct else 0
         hears = _somebody_hears(parts)
+        if corrected:
+            wake_callbacks()
     said = {
         "file": str(path),
         "rows": table.rows,
@@ -120,23 +122,25 @@ def _tell(said: dict[str, Any], table: TableFile, wrong: list[Checked]) -> None:
         )
     left = said["rows"] - counts[Finding.AGREES] - len(shown)
     if left:
-        display.say(f"{left} more rows do not agree; --report FILE writes all of them.")
+        more = "1 more row does" if left == 1 else f"{left} more rows do"
+        display.say(f"{more} not agree; --report FILE writes all of them.")
     agreeing, *others = (
         f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count or name == "agrees"
     )
     checked = "1 row" if said["rows"] == 1 else f"{said['rows']} rows"
     display.say(f"{checked}: {', '.join([agreeing.removesuffix('s'), *others])}.")
-    if counts[Finding.FALSE_SENT]:
-        display.say(
-            f"{counts[Finding.FALSE_SENT]} messages that the CRM calls sent were never confirmed by WhatsApp.",
-            style="red",
+    if lies := counts[Finding.FALSE_SENT]:
+        those = (
+            "1 message that the CRM calls sent was" if lies == 1 else f"{lies} messages that the CRM calls sent were"
         )
+        display.say(f"{those} never confirmed by WhatsApp.", style="red")
     if said["report"]:
         display.say(f"All rows that do not agree are in {said['report']}.")
 
 
 def _tell_corrected(corrected: int, *, hears: bool) -> None:
-    display.say(f"The true status of {corrected} messages is told to the CRM again.")
+    messages = "1 message" if corrected == 1 else f"{corrected} messages"
+    display.say(f"The true status of {messages} is told to the CRM again.")
     if corrected and not hears:
         display.say(
             "There is no endpoint for callbacks; who reads the change feed gets them. See: truetick callbacks"

@@ -16,7 +16,7 @@ from worker.callbacks.payload import trial_letter
 from worker.callbacks.signing import checked_secret, new_secret
 from worker.cli import display
 from worker.cli.callback_page import show_callbacks, show_endpoints
-from worker.cli.workplace import workplace
+from worker.cli.workplace import wake_callbacks, workplace
 from worker.database import snapshot, transaction
 from worker.domain.errors import InvalidRequest, NotFound
 from worker.parts import Parts
@@ -80,8 +80,9 @@ def remove(name: str, *, yes: bool, as_json: bool) -> None:
             row = endpoints.get(connection, name)
         untold = sum(one.waiting + one.parked for one in _standings(parts) if one.name == name)
         if untold and not yes:
+            changes = "1 change" if untold == 1 else f"{untold} changes"
             raise InvalidRequest(
-                f"Endpoint {name} has not been told {untold} changes, which would be lost to it. "
+                f"Endpoint {name} has not been told {changes}, which would be lost to it. "
                 f"If that is right, run: truetick callbacks remove {name} --yes",
                 code="not_told_everything",
             )
@@ -139,7 +140,7 @@ def replay(name: str, *, since: datetime | None, as_json: bool) -> None:
             replayed += woken
             if woken < parked_callbacks.BATCH:
                 break
-        _wake()
+        wake_callbacks()
     if as_json:
         display.print_json({"endpoint": name, "replayed": replayed})
     else:
@@ -209,10 +210,3 @@ def _no_secret_needed() -> InvalidRequest:
         "A Celery task is not signed: whoever may publish on the broker is trusted. Leave the secret out.",
         code="no_secret",
     )
-
-
-def _wake() -> None:
-    """Tell the workers; harmless when they or the broker are away."""
-    from worker import tasks  # Celery, for the commands that need it
-
-    tasks.wake_callbacks()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.cli import channel_setting_commands, linking_commands
-from worker.cli.options import AsJson, ChannelName, DailyCap
+from worker.cli.options import LAST_ID, AsJson, ChannelName, DailyCap
 
 channels = typer.Typer(invoke_without_command=True)
 
@@ -73,7 +73,9 @@ def add(
         str | None,
         typer.Option(envvar="TRUETICK_CHANNEL_WEBHOOK_SECRET", help="The session's webhook secret."),
     ] = None,
-    session_id: Annotated[int | None, typer.Option(min=1, help="WaSender's number of the session.")] = None,
+    session_id: Annotated[
+        int | None, typer.Option(min=1, max=LAST_ID, help="WaSender's number of the session.")
+    ] = None,
     pace: Annotated[str, typer.Option(metavar="N/S", help="At most N messages in S seconds.")] = "1/5",
     daily_cap: DailyCap = None,
     pool: Annotated[

@@ -1,16 +1,49 @@
 """`truetick db`: the database's schema."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from worker.settings import settings
+from worker.cli.options import AsJson
+from worker.domain.errors import InvalidRequest
 
-db = typer.Typer(help="Bring the database's tables to the version of this program.", no_args_is_help=True)
+db = typer.Typer(no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     app.add_typer(db, name="db")
+
+
+@db.callback()
+def tables() -> None:
+    """Bring the database's tables to the version of this program, or see at which one they are.
+
+    Example: `truetick db upgrade`
+    """
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    """Its address. What goes wrong with it is told in a sentence."""
+    from alembic.util import CommandError
+    from sqlalchemy.exc import DBAPIError
+
+    from worker import readiness, revisions
+    from worker.database import open_engine
+    from worker.settings import settings
+
+    url = settings().database_url
+    try:
+        yield url
+    except CommandError as error:
+        raise InvalidRequest(
+            f"That revision is not to be had: {str(error).rstrip('.')}. There are: {', '.join(revisions.known())}.",
+            code="unknown_revision",
+        ) from None
+    except DBAPIError as error:
+        raise readiness.database_away(open_engine(url), error) from None
 
 
 @db.command()
@@ -23,20 +56,26 @@ def upgrade(
     """
     from worker import migrate
 
-    migrate.upgrade(settings().database_url, revision)
-    typer.echo(f"The database is at revision {migrate.current(settings().database_url)}.")
+    with _database() as url:
+        migrate.upgrade(url, revision)
+        typer.echo(f"The database is at revision {migrate.current(url)}.")
 
 
 @db.command()
-def current() -> None:
+def current(as_json: AsJson = False) -> None:
     """Show the revision that the database is at.
 
-    Example: `truetick db current`
+    Example: `truetick db current --json`
     """
-    from worker import migrate
+    from worker import migrate, revisions
+    from worker.cli import display
 
-    revision = migrate.current(settings().database_url)
-    typer.echo(revision or "The database is empty; run `truetick db upgrade`.")
+    with _database() as url:
+        revision = migrate.current(url)
+    if as_json:
+        display.print_json({"revision": revision, "newest": revisions.head()})
+    else:
+        typer.echo(revision or "The database is empty; run `truetick db upgrade`.")
 
 
 @db.command()
@@ -52,5 +91,6 @@ def downgrade(
 
     if not yes:
         typer.confirm(f"Go back to {revision}? Data that it has no place for is lost.", abort=True)
-    migrate.downgrade(settings().database_url, revision)
-    typer.echo(f"The database is at revision {migrate.current(settings().database_url) or 'base (empty)'}.")
+    with _database() as url:
+        migrate.downgrade(url, revision)
+        typer.echo(f"The database is at revision {migrate.current(url) or 'base (empty)'}.")

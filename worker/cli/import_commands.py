@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.message_commands import Moment, Priority
+from worker.cli.message_commands import CheckNumber, Moment, Priority, QuietHours
 from worker.cli.options import AsJson
 from worker.domain.errors import InvalidRequest
 
@@ -29,12 +29,18 @@ def import_table(
         str | None, typer.Option(metavar="COLUMN", help="Becomes the message's crm_ref; if left out, crm_ref does.")
     ] = None,
     channel: Annotated[str | None, typer.Option(help="Which channel sends them.", show_default="default")] = None,
+    pool: Annotated[str | None, typer.Option(help="Any channel of this pool sends each of them.")] = None,
+    failover: Annotated[
+        bool | None, typer.Option("--failover", help="Another channel of the pool may, while its own cannot.")
+    ] = None,
     region: Annotated[
         str | None, typer.Option(metavar="XX", help="The country of numbers without a country code.")
     ] = None,
     priority: Annotated[Priority, typer.Option(help="Bulk goes out when nothing else waits.")] = Priority.BULK,
     send_after: Moment = None,
     expires_at: Moment = None,
+    quiet_hours: QuietHours = None,
+    check_number: CheckNumber = None,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="An empty cell is an empty value; without this, its row is refused.")
     ] = False,
@@ -50,22 +56,30 @@ def import_table(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a message into the queue for each row of a table. A run that was cut off goes on where it stopped: give the
-    same command again. Exit code 0: all rows are taken; 1: some were refused; 2: the table or command line is wrong.
+    """Put a message into the queue for each row of a table.
+
+    A run that was cut off goes on where it stopped: give the same command again. Exit code 0: all rows are taken; 1:
+    some were refused; 2: the table or command line is wrong.
 
     Example: `truetick import contacts.csv --text-template "Hello {{name}}" --dry-run`
 
     Example: `truetick import contacts.csv --text-template "Hello {{name}}" --report refused.csv`
+
+    Example: `truetick import contacts.csv --text-template "Hello {{name}}" --pool sales --quiet-hours`
     """
     from worker.cli import import_work
     from worker.importing.plan import Wanted
 
     fields = {
         "channel": channel,
+        "pool": pool,
+        "failover": failover,
         "region": region,
         "priority": priority.value,
         "send_after": send_after,
         "expires_at": expires_at,
+        "quiet_hours": quiet_hours,
+        "check_number": check_number,
     }
     wanted = Wanted(
         text_template=text_template,

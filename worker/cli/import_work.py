@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from worker.channels import registry
+from worker.channels import choice, registry
 from worker.cli import display
 from worker.cli.progress import progress
 from worker.cli.workplace import wake_drain, workplace
@@ -47,9 +47,11 @@ def run(path: Path, wanted: Wanted, *, dry_run: bool, report: Path | None, as_js
 
 def _require_channel(parts: Parts, wanted: Wanted) -> None:
     """Raises NotFound, once rather than for each row."""
-    name = wanted.fields.get("channel", DEFAULT_CHANNEL)
-    if name != DEFAULT_CHANNEL:
-        with snapshot(parts.engine) as connection:
+    name, pool = wanted.fields.get("channel", DEFAULT_CHANNEL), wanted.fields.get("pool")
+    with snapshot(parts.engine) as connection:
+        if pool is not None:
+            choice.require_pool(connection, pool)
+        elif name != DEFAULT_CHANNEL:
             registry.channel_id(connection, name)
 
 

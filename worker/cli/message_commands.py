@@ -37,6 +37,15 @@ VoiceUrl = Annotated[str | None, typer.Option(metavar="URL", help="Send this; it
 Moment = Annotated[
     str | None, typer.Option(metavar="TIME", help="ISO 8601 with a zone, such as 2026-11-22T18:00:00+05:30.")
 ]
+CheckNumber = Annotated[
+    bool | None, typer.Option("--check-number", help="Ask first whether the number is on WhatsApp.")
+]
+QuietHours = Annotated[
+    bool | None,
+    typer.Option(
+        "--quiet-hours/--no-quiet-hours", help="Heed the quiet hours where the recipient is, or don't; else as set."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -66,14 +75,13 @@ def send(
         str | None, typer.Option(metavar="XX", help="The country of a number without a country code.")
     ] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Of all with the same key one is sent.")] = None,
-    message_id: Annotated[str | None, typer.Option(metavar="UUID", help="The id to give it.")] = None,
+    message_id: Annotated[UUID | None, typer.Option(metavar="UUID", help="The id to give it.")] = None,
     crm_ref: Annotated[str | None, typer.Option(help="What the CRM calls it.")] = None,
     reply_to: Annotated[
-        str | None, typer.Option(metavar="ID", help="The message to the same recipient that this one quotes.")
+        UUID | None, typer.Option(metavar="ID", help="The message to the same recipient that this one quotes.")
     ] = None,
-    check_number: Annotated[
-        bool | None, typer.Option("--check-number", help="Ask first whether the number is on WhatsApp.")
-    ] = None,
+    check_number: CheckNumber = None,
+    quiet_hours: QuietHours = None,
     priority: Annotated[Priority | None, typer.Option(help="Bulk goes out when nothing else waits.")] = None,
     send_after: Moment = None,
     expires_at: Moment = None,

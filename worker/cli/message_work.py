@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 from rich.text import Text
 
 from worker import intake
+from worker.channels import registry
 from worker.cli import display, file_work
 from worker.cli.why_page import show_why
 from worker.cli.workplace import Workers, look_for_workers, wake_drain, workplace
 from worker.database import snapshot, transaction
-from worker.domain.channel_state import ChannelState
+from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState
 from worker.domain.errors import InvalidNumber
 from worker.domain.message_request import parse_request
 from worker.domain.message_status import MessageState
@@ -69,6 +70,8 @@ def list_them(
         )
         now = parts.clock()
         with snapshot(parts.engine) as connection:
+            if channel is not None and channel != DEFAULT_CHANNEL:  # which may not have been used yet
+                registry.channel_id(connection, channel)
             found = reading.list_messages(connection, filters, now=now, limit=limit)
     if as_json:
         display.print_json({"messages": [message.as_json() for message in found]})

@@ -6,6 +6,9 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
+#: The greatest number that a database takes.
+LAST_ID = 2**63 - 1
+
 ChannelName = Annotated[str, typer.Argument(help="The channel's name: a-z, 0-9, - and _.", show_default=False)]
 #: As many as a column holds; whoever wants more wants no cap.
 MOST_A_DAY = 1_000_000_000

@@ -4,10 +4,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import AsJson
-
-#: The greatest number that a database gives.
-LAST_ID = 2**63 - 1
+from worker.cli.options import LAST_ID, AsJson
 
 
 def register(app: typer.Typer) -> None:

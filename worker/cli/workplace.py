@@ -45,6 +45,13 @@ def wake_drain() -> None:
     tasks.wake_drain()
 
 
+def wake_callbacks() -> None:
+    """Tell the workers that endpoints have something to be told; harmless likewise."""
+    from worker import tasks
+
+    tasks.wake_callbacks()
+
+
 def ask_for_check() -> Workers:
     """Have the channels checked now rather than at the next interval."""
     from worker import tasks

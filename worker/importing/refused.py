@@ -37,8 +37,8 @@ class RefusedRows:
         self._report.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._report.__exit__()
+    def __exit__(self, *error: object) -> None:
+        self._report.__exit__(*error)
 
     def add(self, row: Row, error: TruetickError) -> None:
         """Count a row, and put it into the report."""

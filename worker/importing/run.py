@@ -1,6 +1,6 @@
 """One run of an import: rows in chunks, each stored in one transaction. A run that is cut off is started again."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
@@ -64,23 +64,26 @@ class Import:
         A dry run does the very same, and undoes each transaction.
         """
         is_awake = False
-        last: Enqueued | None = None
+        last: dict[int, Enqueued] = {}
         for chunk in _chunks(self._table):
             made = self._take(chunk)
             advance(len(chunk))
-            last = made or last
-            if made and not is_awake and not self._dry_run and intake.needs_wake(self._parts, made):
+            last |= made
+            if not is_awake and self._needs_wake(made):
                 is_awake = True
                 wake()
-        if last is not None and not self._dry_run and intake.needs_wake(self._parts, last):
+        if self._needs_wake(last):
             wake()
 
-    def _take(self, chunk: Sequence[Row]) -> Enqueued | None:
-        """Store what can be stored of a chunk. Returns one of the messages that it made."""
+    def _needs_wake(self, made: Mapping[int, Enqueued]) -> bool:
+        return not self._dry_run and any(intake.needs_wake(self._parts, one) for one in made.values())
+
+    def _take(self, chunk: Sequence[Row]) -> dict[int, Enqueued]:
+        """Store what can be stored of a chunk. Returns one of the messages that it made, for each channel."""
         asked = {row.number: self._asked(row) for row in chunk}
         sound = {number: request for number, request in asked.items() if isinstance(request, SendRequest)}
         became = dict(zip(sound, self._store(list(sound.values())), strict=True))
-        made = None
+        made: dict[int, Enqueued] = {}
         for row in chunk:
             request = asked[row.number]
             answer = became.get(row.number, request)
@@ -93,7 +96,8 @@ class Import:
                 self._refused.add(row, answer)
             elif isinstance(answer, Enqueued) and isinstance(request, SendRequest):
                 self._count(row, request, answer)
-                made = answer if answer.created else made
+                if answer.created:
+                    made[answer.channel_id] = answer
         return made
 
     def _asked(self, row: Row) -> SendRequest | TruetickError:
