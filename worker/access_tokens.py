@@ -56,10 +56,16 @@ class Opening:
 def add(
     connection: Connection, name: str, scopes: frozenset[Scope], *, now: datetime, expires_at: datetime | None = None
 ) -> str:
-    """Make a token and return its key. Raises InvalidRequest for a bad name, Conflict for one that is taken."""
+    """Make a token and return its key. Raises InvalidRequest for a bad name or an end that has passed, Conflict for a
+    name that is taken."""
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name[:70]!r} cannot be a token's name. Use 1 to 64 of a-z, 0-9, - and _.", code="bad_name"
+        )
+    if expires_at is not None and expires_at <= now:
+        raise InvalidRequest(
+            f"Token {name} would have expired before it is used. Say how long its key opens: --expires-in 90d",
+            code="token_expired",
         )
     key = _new_key()
     made = connection.execute(

@@ -95,6 +95,8 @@ def _hear_start(parts: Parts, channel_id: int, wish: Heard, recipient: str) -> b
 
 def _hear_stop(parts: Parts, channel_id: int, wish: Heard, recipient: str) -> bool:
     stop(parts, recipient, at=wish.at, source=Source.WEBHOOK, word=wish.said.word, channel_id=channel_id)
+    if parts.stopping.is_set():  # perhaps not all has failed that waits, so the wish is left to another worker
+        return False
     with transaction(parts.engine) as connection:
         if wish.tries < LOOKS and recipient != wish.said.lid:
             webhook_facts.park(connection, [wish.id], parts.clock())

@@ -14,16 +14,14 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from worker.domain.channel_state import NAME
 from worker.domain.errors import NotConfigured
 from worker.domain.opt_out import START_WORDS, STOP_WORDS
 from worker.domain.pace import Pace
-from worker.domain.quiet_hours import QuietHours
+from worker.domain.quiet_hours import USUAL, QuietHours
 
 #: A unix socket's path may hold 108 bytes with its closing NUL on Linux, 104 on macOS.
 LONGEST_SOCKET_PATH = 100
-
-#: What a pool may be called, as a channel may.
-NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -142,9 +140,9 @@ class Settings(BaseSettings):
         return Pace.parse(self.pace_text)
 
     @property
-    def quiet_hours(self) -> QuietHours | None:
+    def quiet_hours(self) -> QuietHours:
         """When nobody wants to be written to, by each recipient's own clock."""
-        return QuietHours.parse(self.quiet_hours_text) if self.quiet_hours_text else None
+        return QuietHours.parse(self.quiet_hours_text) if self.quiet_hours_text else USUAL
 
     @property
     def one_machine_database(self) -> bool:

@@ -1,6 +1,7 @@
 """`/api/messages`: a CRM hands over messages, asks what became of them, and follows their changes."""
 
 import re
+from collections.abc import Iterable
 from uuid import UUID
 
 from apiflask import APIBlueprint
@@ -8,7 +9,7 @@ from flask import Response, jsonify, request, url_for
 from werkzeug.routing import BaseConverter
 
 from crm_bridge.web import answers, bulk, composed_answers, examples, idempotency, json_body, message_work, openapi
-from crm_bridge.web.bounded import Bounded
+from crm_bridge.web.bounded import Bounded, TookTooLong
 from crm_bridge.web.following import FollowQuery, changes
 from crm_bridge.web.listing import ListQuery, list_messages
 from crm_bridge.web.problems import Problem
@@ -18,6 +19,7 @@ from worker import intake
 from worker.domain.access import Scope
 from worker.domain.message_request import SendRequest, parse_request
 from worker.outbox import people
+from worker.outbox.enqueue import Enqueued
 from worker.parts import Parts
 
 #: What follows /api/messages/ and is no message's id.
@@ -89,9 +91,17 @@ def _sending(blueprint: APIBlueprint, parts: Parts, database: Bounded, waker: Wa
             )
         items = bulk.read_items(json_body.read_unchecked())
         stored = bulk.store_all(parts, database, items, key=key)
-        if database.run(lambda: any(intake.needs_wake(parts, one) for one in stored.created.values())):
+        if _needs_wake(parts, database, stored.created.values()):
             waker.wake()
         return jsonify({"messages": stored.answers})
+
+
+def _needs_wake(parts: Parts, database: Bounded, created: Iterable[Enqueued]) -> bool:
+    """What is stored is answered for, whatever becomes of this question: a wake-up too many harms nobody."""
+    try:
+        return database.run(lambda: any(intake.needs_wake(parts, one) for one in created))
+    except TookTooLong:
+        return True
 
 
 def _looking(blueprint: APIBlueprint, parts: Parts, database: Bounded) -> None:

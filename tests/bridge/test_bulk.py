@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from crm_bridge.web import bulk, composed_answers
+from crm_bridge.web.bounded import TookTooLong
 from tests.bridge.conftest import AUTHORIZED
 from worker import intake
 from worker.database import snapshot
@@ -70,7 +71,8 @@ def test_each_item_is_answered_by_itself_and_in_order(client: FlaskClient, parts
 
 
 def test_ten_thousand_messages_are_taken_in_one_request(client: FlaskClient, parts: Parts) -> None:
-    items = [message(number, idempotency_key=f"campaign-{number}") for number in range(bulk.MOST_MESSAGES)]
+    # To five hundred people: what a number means is remembered, and is not what this is about.
+    items = [message(n, to=f"+9170330{n % 500:05d}", idempotency_key=f"c-{n}") for n in range(bulk.MOST_MESSAGES)]
 
     begun = time.process_time()
     answer = post(client, items)
@@ -182,6 +184,18 @@ def test_a_database_that_is_away_from_the_beginning_is_a_503_of_the_whole(
 
     assert (answer.status_code, answer.json["code"]) == (503, "database_away")
     assert stored(parts) == 0
+
+
+def test_a_database_that_freezes_when_all_is_stored_takes_no_answer_back(
+    sqlite_client: FlaskClient, sqlite_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def freeze(*_: object) -> bool:
+        raise TookTooLong
+
+    monkeypatch.setattr(intake, "needs_wake", freeze)
+
+    assert codes(post(sqlite_client, [message(1), message(2)])) == [None, None]
+    assert stored(sqlite_parts) == 2
 
 
 def test_what_nobody_thought_of_spoils_only_its_own_chunk(

@@ -20,6 +20,7 @@ from worker import access_tokens
 from worker.access_tokens import Token
 from worker.database import snapshot, transaction
 from worker.domain.access import Scope, digest
+from worker.domain.errors import InvalidRequest
 from worker.models import AccessToken
 from worker.parts import Parts
 
@@ -148,6 +149,13 @@ def test_a_revoked_key_stops_within_ten_seconds(
     answer = ask(client, key)
     assert answer.json["code"] == "revoked_api_key"
     assert "truetick tokens add" in answer.json["detail"]
+
+
+def test_no_key_is_made_that_has_expired_already(parts: Parts) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        make(parts, "crm", Scope.READ, expires_in=timedelta(seconds=-1))
+    assert refused.value.code == "token_expired"
+    assert make(parts, "crm", Scope.READ, expires_in=timedelta(minutes=1)), "its name is not taken"
 
 
 def test_an_expired_key_says_so(client: FlaskClient, parts: Parts) -> None:

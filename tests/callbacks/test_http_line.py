@@ -1,6 +1,7 @@
 """What each kind of answer, and each way of not answering, means for a callback; and what is said of it."""
 
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,13 @@ import pytest
 from pydantic import SecretStr
 
 from tests.callbacks.receiver import SECRET, Receiver, answering, babbling, resetting
+from tests.gateway.test_dialling import hanging_until
+from worker.callbacks import delivery
 from worker.callbacks.addresses import HttpAddress, parse_address
 from worker.callbacks.breaker import Verdict
-from worker.callbacks.http_line import HttpLine
+from worker.callbacks.http_line import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, HttpLine
 from worker.callbacks.payload import trial_letter
+from worker.gateway import dialling
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PAGE = b"\n <!DOCTYPE html><html><body>Please log in</body></html>"
@@ -62,7 +66,7 @@ def test_anything_else_is_a_failure_that_says_so_in_a_sentence(
     verdict = tell(receiver.url)
 
     assert said in (verdict.problem or "")
-    assert (verdict.problem or "").startswith("http://127.0.0.1 ")
+    assert (verdict.problem or "").startswith(f"http://127.0.0.1:{receiver.port} ")
     assert not verdict.is_final
     # Neither what came back nor the address's path is repeated, and no redirect is followed.
     assert "917033" not in str(verdict)
@@ -95,6 +99,23 @@ def test_resets_nonsense_and_silence_on_the_port_are_failures(receiver: Receiver
 
 def test_a_name_that_does_not_exist_is_a_failure() -> None:
     assert "cannot be looked up" in (tell("http://truetick.invalid/hook").problem or "")
+
+
+def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(dialling, "_ask_system", hanging_until(answered))
+    began = time.monotonic()
+
+    verdict = tell("http://crm.example/hook")
+
+    answered.set()
+    assert time.monotonic() - began < 2
+    assert "has a name that could not be looked up within 0.5 s" in (verdict.problem or "")
+
+
+def test_no_call_outlasts_what_is_left_of_a_lease_that_is_renewed() -> None:
+    assert delivery.LONGEST_CALL < delivery.RENEW_BELOW < delivery.LEASE
+    assert delivery.LONGEST_CALL.total_seconds() > 3 * CONNECT_TIMEOUT_S + READ_TIMEOUT_S
 
 
 def test_a_certificate_has_to_be_trusted(

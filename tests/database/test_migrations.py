@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from tests.real_servers import Postgres, wait_until
-from worker import migrate
+from worker import migrate, revisions
 from worker.models import VERSION_TABLE
 
 TABLES = {"channels", "messages", "attempts", "events"}
@@ -37,8 +38,7 @@ def tables(url: str) -> set[str]:
 def test_the_migrations_make_what_the_models_say_down_and_up_again(empty_url: str) -> None:
     assert migrate.current(empty_url) is None
     migrate.upgrade(empty_url)
-    assert migrate.current(empty_url) == migrate.head()
-    assert migrate.head() in migrate.revisions()
+    assert migrate.current(empty_url) == revisions.head()
     assert tables(empty_url) >= TABLES
     assert migrate.differences(empty_url) == []
     migrate.downgrade(empty_url, "base")
@@ -48,6 +48,12 @@ def test_the_migrations_make_what_the_models_say_down_and_up_again(empty_url: st
     migrate.upgrade(empty_url)
     migrate.upgrade(empty_url)
     assert migrate.differences(empty_url) == []
+
+
+def test_the_files_are_named_as_alembic_knows_them() -> None:
+    known = ScriptDirectory.from_config(migrate._config())
+    assert revisions.known() == [script.revision for script in known.walk_revisions()][::-1]
+    assert revisions.head() == known.get_current_head()
 
 
 def test_two_processes_that_migrate_at_once_do_no_harm(empty_url: str) -> None:
@@ -64,14 +70,14 @@ def test_two_processes_that_migrate_at_once_do_no_harm(empty_url: str) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Migrations that give a lock up after a fifth of a second, so that the test need not wait for ten."""
-    place = migrate._PLACES[-1]
+    place = revisions.place()
     copy = tmp_path / "alembic"
     copy.mkdir()
     (copy / "versions").symlink_to(place / "versions")
     written = (place / "env.py").read_text()
     assert 'LOCK_TIMEOUT = "10s"' in written
     (copy / "env.py").write_text(written.replace('LOCK_TIMEOUT = "10s"', 'LOCK_TIMEOUT = "200ms"'))
-    monkeypatch.setattr(migrate, "_PLACES", (copy,))
+    monkeypatch.setattr(revisions, "_PLACES", (copy,))
 
 
 def test_a_migration_gives_up_behind_a_locked_table_and_changes_nothing(postgres_url: str, impatient: None) -> None:
@@ -81,7 +87,7 @@ def test_a_migration_gives_up_behind_a_locked_table_and_changes_nothing(postgres
         with pytest.raises(OperationalError, match="lock timeout"):
             migrate.downgrade(postgres_url, "base")
     engine.dispose()
-    assert migrate.current(postgres_url) == migrate.head()
+    assert migrate.current(postgres_url) == revisions.head()
     assert migrate.differences(postgres_url) == []
     migrate.downgrade(postgres_url, "base")
 
@@ -98,7 +104,7 @@ def test_a_migration_waits_for_another_one_however_long_that_takes(postgres: Pos
             assert not migration.done()
         migration.result(20)
         engine.dispose()
-        assert migrate.current(url) == migrate.head()
+        assert migrate.current(url) == revisions.head()
 
 
 def test_a_crm_with_migrations_of_its_own_can_share_the_database(empty_url: str) -> None:
@@ -113,7 +119,7 @@ def test_a_crm_with_migrations_of_its_own_can_share_the_database(empty_url: str)
     with engine.begin() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
     engine.dispose()
-    assert migrate.current(empty_url) == migrate.head()
+    assert migrate.current(empty_url) == revisions.head()
 
 
 def test_a_database_whose_version_stands_under_the_former_name_goes_on_from_there(empty_url: str) -> None:
@@ -125,5 +131,5 @@ def test_a_database_whose_version_stands_under_the_former_name_goes_on_from_ther
 
     migrate.upgrade(empty_url)
 
-    assert migrate.current(empty_url) == migrate.head()
+    assert migrate.current(empty_url) == revisions.head()
     assert "alembic_version" not in tables(empty_url)

@@ -112,6 +112,7 @@ def test_every_variable_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         "ntfys://other",
     ]
     assert (read.stop_words, str(read.quiet_hours)) == (("halt", "no more"), "09:30-21:00")
+    assert str(plain.quiet_hours) == "21:00-09:00", "for messages that ask to heed them"
     assert (read.gateway_url, read.default_region, read.pace) == ("http://127.0.0.1:8900/api", "AE", Pace(256, 60))
     assert (read.one_machine_database, read.one_machine_broker) == (False, False)
 

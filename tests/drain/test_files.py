@@ -17,7 +17,13 @@ from worker.domain.channel_state import ChannelState
 from worker.models import Media
 from worker.outbox import media
 from worker.parts import Parts
-from worker.sending import preparing
+from worker.sending import lane, preparing
+
+
+@pytest.fixture(autouse=True)
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a channel rests after trouble is not what this is about."""
+    monkeypatch.setattr(lane, "FIRST_BACKOFF_S", 0.02)
 
 
 def keep(parts: Parts, content: bytes = png(), mime_type: str = "image/png") -> str:

@@ -110,7 +110,8 @@ def test_a_crowd_that_sleeps_keeps_nobody_from_being_written_to(desk: Desk, monk
         ("bulk", {"priority": "bulk", "quiet_hours": False}, False),
         ("all", {"priority": "transactional"}, True),
         ("all", {"priority": "transactional", "quiet_hours": False}, False),
-        (None, {"priority": "bulk", "quiet_hours": True}, False),
+        (None, {"priority": "bulk"}, False),
+        (None, {"priority": "transactional", "quiet_hours": True}, True),
     ],
 )
 def test_the_settings_say_who_heeds_quiet_hours_and_a_request_says_otherwise(

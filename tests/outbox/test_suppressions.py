@@ -121,6 +121,22 @@ def test_what_was_claimed_in_that_moment_goes_out_but_fails_if_it_comes_back(des
     assert desk.claim([channel_id]).claims == ()
 
 
+def test_what_was_being_stored_in_that_moment_fails_when_its_turn_comes_and_holds_nobody_up(desk: Desk) -> None:
+    """Its transaction had looked before the wish was there, and was committed after all that waited had failed."""
+    channel_id, other = desk.channel(), desk.channel("other")
+    unseen, later = desk.enqueue(channel_id), desk.enqueue(channel_id, send_after="2030-01-01T00:00:00Z")
+    behind, elsewhere = desk.enqueue(channel_id, BOB), desk.enqueue(other, BOB)
+    suppress(desk)
+
+    desk.lease()
+    claims = desk.claim([channel_id, other]).claims
+
+    assert {claim.seq for claim in claims} == {behind, elsewhere}
+    assert desk.message(unseen).error_code == "opted_out"
+    assert desk.events(unseen)[-1] == ("queued", "failed", "worker")
+    assert desk.state(later) is S.QUEUED, "its turn has not come"
+
+
 def test_claims_that_a_run_never_learnt_of_fail_when_they_are_put_back(desk: Desk) -> None:
     channel_id = desk.channel()
     seq = desk.enqueue(channel_id)

@@ -26,9 +26,9 @@ class HttpAddress:
 
     @property
     def masked(self) -> str:
-        """Scheme and host only."""
+        """Scheme, host and port only."""
         split = urlsplit(self.url)
-        return f"{split.scheme}://{split.hostname}"
+        return f"{split.scheme}://{split.netloc}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from worker.callbacks import endpoints, fan_out, parked, waiting
 from worker.callbacks.breaker import AT_ONCE, LONGEST_PAUSE_S, Standing, Verdict
-from worker.callbacks.http_line import CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+from worker.callbacks.http_line import LONGEST_CALL_S
 from worker.callbacks.lines import Line, open_line
 from worker.callbacks.news import News, log_parked
 from worker.callbacks.payload import Letter, status_letter
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=40)
 RENEW_BELOW = timedelta(seconds=30)
 #: A call that begins this long before the lease's end is over before another run can overtake it.
-LONGEST_CALL = timedelta(seconds=CONNECT_TIMEOUT_S + READ_TIMEOUT_S + 1)
+LONGEST_CALL = timedelta(seconds=LONGEST_CALL_S + 1)
 #: How long a turn waits for answers, unless somebody pokes it.
 TURN_S = 1.0
 #: Answers that come together share a transaction.

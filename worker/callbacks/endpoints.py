@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, or_, select, text, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.orm import aliased
 
 from worker.callbacks.breaker import Standing
@@ -129,6 +129,10 @@ def forget_callbacks(connection: Connection, endpoint_id: int, most: int) -> int
 
 def with_work(connection: Connection, now: datetime) -> Sequence[Any]:
     """The endpoints (`id`, `name`, `address`) that nobody serves and that have something to be told."""
+    return connection.execute(_WITH_WORK, {"last": last_number(connection), "now": now}).all()
+
+
+def _with_work() -> Select[int, str, str | None]:
     waiting = aliased(Callback, name="waiting")
     # The first in order rather than any: that question has one answer, the index, whatever the planner believes.
     first_due_at = (
@@ -139,16 +143,21 @@ def with_work(connection: Connection, now: datetime) -> Sequence[Any]:
         .correlate(Endpoint)
         .scalar_subquery()
     )
-    behind = Endpoint.after_no < last_number(connection)
-    return connection.execute(
+    now = bindparam("now", type_=Endpoint.next_try_at.type)
+    behind = Endpoint.after_no < bindparam("last")
+    return (
         select(Endpoint.id, Endpoint.name, Endpoint.address)
         .where(_is_free(now), or_(behind, and_(Endpoint.next_try_at <= now, first_due_at <= now)))
         .order_by(Endpoint.id)
-    ).all()
+    )
 
 
-def _is_free(now: datetime) -> Any:
+def _is_free(now: Any) -> Any:
     return or_(Endpoint.lease_expires_at.is_(None), Endpoint.lease_expires_at <= now)
+
+
+#: Put together once: whoever looks asks it every two seconds.
+_WITH_WORK = _with_work()
 
 
 def lease(connection: Connection, endpoint_id: int, token: str, *, now: datetime, until: datetime) -> bool:

@@ -1,5 +1,6 @@
 """Posts callbacks to one http(s) endpoint and judges its answer. When to try again is not decided here."""
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,7 +9,6 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from pydantic import SecretStr
-from urllib3.exceptions import NameResolutionError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout
 
@@ -16,10 +16,13 @@ from worker.callbacks.addresses import HttpAddress
 from worker.callbacks.breaker import AT_ONCE, DELIVERED, Verdict
 from worker.callbacks.payload import Letter
 from worker.callbacks.signing import signed_headers
+from worker.gateway.dialling import NotLookedUp
 from worker.gateway.wire import GatewayAdapter, NeverConnected, prepare
 
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 10.0
+#: No call takes longer: connecting, the TLS handshake and writing have the first of these times each.
+LONGEST_CALL_S: Final = 3 * CONNECT_TIMEOUT_S + READ_TIMEOUT_S
 #: So much of an answer is read; the rest is nobody's business.
 MOST_READ: Final = 1024
 
@@ -30,10 +33,7 @@ _PAGE = (b"<!doctype html", b"<html")
 
 
 class HttpLine:
-    """Connections to one endpoint, and its signing secret. Safe to share between threads.
-
-    Weakness: looking up the endpoint's name takes as long as the system's resolver takes; no timeout bounds it.
-    """
+    """Connections to one endpoint, and its signing secret. Safe to share between threads."""
 
     def __init__(
         self,
@@ -100,7 +100,9 @@ class HttpLine:
                 return f"has a TLS certificate that cannot be trusted ({link.verify_message})"
             if isinstance(link, ssl.SSLError):
                 return "does not speak TLS as it should"
-            if isinstance(link, NameResolutionError):
+            if isinstance(link, NotLookedUp):
+                return f"has a name that could not be looked up within {self._connect_timeout_s:g} s"
+            if isinstance(link, socket.gaierror):
                 return "has a name that cannot be looked up"
         timed_out = any(isinstance(link, TimeoutError) for link in chain)
         if isinstance(error, NeverConnected):

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, literal_column, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import aliased
 
 from worker.callbacks.breaker import Verdict, retry_after_s
@@ -19,6 +30,44 @@ from worker.domain.message_status import PUBLIC_STATUS, MessageState
 from worker.models import Callback, Event
 
 _IS_WAITING = text("callbacks.state = 'waiting'")
+
+
+def _heads(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Put together once: it is asked on every turn."""
+    earlier = aliased(Callback, name="earlier")
+    waits = exists(
+        select(literal_column("1"))
+        .select_from(earlier)
+        .where(
+            earlier.endpoint_id == Callback.endpoint_id,
+            earlier.message_seq == Callback.message_seq,
+            earlier.feed_no < Callback.feed_no,
+            text("earlier.state <> 'delivered'"),
+        )
+        .correlate(Callback)
+    )
+    heads = (
+        select(Callback.__table__)
+        .where(
+            Callback.endpoint_id == bindparam("endpoint_id"),
+            _IS_WAITING,
+            Callback.due_at <= bindparam("now"),
+            Callback.message_seq.not_in(bindparam("besides", expanding=True)),
+            ~waits,
+            *conditions,
+        )
+        .order_by(Callback.due_at, Callback.feed_no)
+        .limit(bindparam("most"))
+        .subquery("heads")
+    )
+    return (
+        select(heads, Event.before)
+        .join(Event, and_(Event.feed_no == heads.c.feed_no, Event.feed_no.is_not(None)))
+        .order_by(heads.c.due_at, heads.c.feed_no)
+    )
+
+
+_HEADS, _UNTRIED_HEADS = _heads(), _heads(Callback.tries == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,37 +105,8 @@ def take_heads(
 ) -> Sequence[Due]:
     """The oldest undelivered callbacks of up to `most` messages that are due; none of the messages `besides`, and
     with `untried` none that was told in vain."""
-    earlier = aliased(Callback, name="earlier")
-    waits = exists(
-        select(literal_column("1"))
-        .select_from(earlier)
-        .where(
-            earlier.endpoint_id == Callback.endpoint_id,
-            earlier.message_seq == Callback.message_seq,
-            earlier.feed_no < Callback.feed_no,
-            text("earlier.state <> 'delivered'"),
-        )
-        .correlate(Callback)
-    )
-    heads = (
-        select(Callback.__table__)
-        .where(
-            Callback.endpoint_id == endpoint_id,
-            _IS_WAITING,
-            Callback.due_at <= now,
-            Callback.message_seq.not_in(list(besides)),
-            ~waits,
-            *((Callback.tries == 0,) if untried else ()),
-        )
-        .order_by(Callback.due_at, Callback.feed_no)
-        .limit(most)
-        .subquery("heads")
-    )
-    rows = connection.execute(
-        select(heads, Event.before)
-        .join(Event, and_(Event.feed_no == heads.c.feed_no, Event.feed_no.is_not(None)))
-        .order_by(heads.c.due_at, heads.c.feed_no)
-    )
+    asked = {"endpoint_id": endpoint_id, "now": now, "most": most, "besides": list(besides)}
+    rows = connection.execute(_UNTRIED_HEADS if untried else _HEADS, asked)
     return [
         Due(
             id=row.id,

@@ -176,7 +176,8 @@ class SendRequest(_Part):
     pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] | None = None
     #: Another channel of the pool may send it while its own cannot.
     failover: Flag | None = None
-    #: The quiet hours of the recipient's time zone: heed or ignore them, whatever the settings say.
+    #: The quiet hours of the recipient's time zone: heed or ignore them, whatever the settings say. Where these name
+    #: none, 21:00-09:00 are heeded.
     quiet_hours: Flag | None = None
     #: Ask WhatsApp whether the number exists before it is sent.
     check_number: Flag | None = None

@@ -66,3 +66,7 @@ class QuietHours:
         while day <= latest.date():
             yield datetime.combine(day, self.begin), datetime.combine(day + _DAY * (self.end <= self.begin), self.end)
             day += _DAY
+
+
+#: Where nobody has configured any, for messages that ask to heed them.
+USUAL = QuietHours(time(21), time(9))

@@ -78,16 +78,32 @@ def classify_send(
     gateway_msg_id = _accepted_id(status, answer)
     if gateway_msg_id is not None:
         return Outcome(cause=Cause.ACCEPTED, http_status=status, gateway_msg_id=gateway_msg_id)
-    cause = _cause(status, answer, flaw)
-    retry_after_s = None
+    return refused(_cause(status, answer, flaw), status, headers, body, answer, now=now, secrets=secrets)
+
+
+def refused(
+    cause: Cause,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    answer: Mapping[str, object] | None,
+    *,
+    now: float,
+    secrets: Iterable[str],
+) -> Outcome:
+    """Give the outcome of an answer that takes nothing: with WaSender's words, and how long it wants us to wait.
+
+    `answer` is the object that `body` is, None where it is none.
+    """
+    wait_s = None
     if cause is Cause.THROTTLED:
-        retry_after_s = read_wait_s(answer or {}, {name.lower(): headers[name] for name in headers}, now)
+        wait_s = read_wait_s(answer or {}, {name.lower(): headers[name] for name in headers}, now)
     text = human_text(answer) if answer is not None else page_title(body)
     return Outcome(
         cause=cause,
         detail=printable(redacted(printable(text, 4_000), secrets)),
         http_status=status,
-        retry_after_s=retry_after_s,
+        retry_after_s=wait_s,
     )
 
 

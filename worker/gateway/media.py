@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from worker.domain.outcomes import Cause, Outcome
-from worker.gateway.answers import human_text, matched_text, page_title, printable, read_object, redacted
-from worker.gateway.classify import worded_cause
-from worker.gateway.throttle import read_wait_s
+from worker.gateway.answers import matched_text, read_object
+from worker.gateway.classify import refused, worded_cause
 
 _LONGEST_URL = 2048
 #: WaSender's words about a file itself, in lower case; they win over those about plans ("upgrade for larger files").
@@ -54,17 +53,7 @@ def classify_upload(
     answer = read_object(body) if flaw is None else None
     if (url := _public_url(status, answer)) is not None:
         return Uploaded(public_url=url)
-    cause = _cause(status, answer)
-    wait_s = None
-    if cause is Cause.THROTTLED:
-        wait_s = read_wait_s(answer or {}, {name.lower(): headers[name] for name in headers}, now)
-    text = human_text(answer) if answer is not None else page_title(body)
-    return Outcome(
-        cause=cause,
-        detail=printable(redacted(printable(text, 4_000), secrets)),
-        http_status=status,
-        retry_after_s=wait_s,
-    )
+    return refused(_cause(status, answer), status, headers, body, answer, now=now, secrets=secrets)
 
 
 def _public_url(status: int, answer: Mapping[str, object] | None) -> str | None:

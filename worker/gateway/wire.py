@@ -21,6 +21,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.ssl_ import create_urllib3_context
 
+from worker.gateway.dialling import dial
+
 #: A connection idle for longer is not used again: many a proxy or NAT forgets it silently after a minute, and a
 #: message written into the void is a message in doubt.
 MAX_IDLE_S = 30.0
@@ -90,6 +92,9 @@ class _Telling(_Connection):
 
     response_class = _PunctualResponse
     _answered_at = 0.0
+
+    def _new_conn(self) -> socket:
+        return dial(self._dns_host, self.port, within_s=self.timeout, options=self.socket_options or ())
 
     def connect(self) -> None:
         try:

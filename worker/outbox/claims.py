@@ -116,8 +116,11 @@ _CLAIM = (
         Message.check_number,
     )
 )
-#: What heeds quiet hours or a budget of first contacts has to be looked at first (see `holding`).
-_CLAIM_FREE = _CLAIM.where(Message.quiet_zone.is_(None), Message.first_contact.is_(False))
+#: What heeds quiet hours or a budget of first contacts has to be looked at first (see `holding`), and so has what its
+#: recipient has come to want no more.
+_CLAIM_FREE = _CLAIM.where(
+    Message.quiet_zone.is_(None), Message.first_contact.is_(False), ~suppressions.is_unwanted(Message)
+)
 #: How many of a channel's messages in a row one turn holds back before another turn goes on with it.
 MOST_LOOKS = 4
 _LOCK = (

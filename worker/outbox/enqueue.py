@@ -55,7 +55,7 @@ class Defaults:
 
     region: str
     on_doubt: str
-    #: Which messages heed quiet hours: bulk, or all; None: none does.
+    #: Which messages heed quiet hours unasked: bulk, or all; None: none does.
     quiet_hours_for: str | None = None
 
 
@@ -235,10 +235,9 @@ def _address(to: str, region: str) -> str:
 
 
 def _heeds_quiet_hours(request: SendRequest, defaults: Defaults) -> bool:
-    if defaults.quiet_hours_for is None:
-        return False
-    by_itself = defaults.quiet_hours_for == "all" or request.priority == "bulk"
-    return by_itself if request.quiet_hours is None else request.quiet_hours
+    if request.quiet_hours is not None:
+        return request.quiet_hours
+    return defaults.quiet_hours_for == "all" or (defaults.quiet_hours_for == "bulk" and request.priority == "bulk")
 
 
 def _failed(error: TruetickError) -> dict[str, Any]:

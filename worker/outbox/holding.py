@@ -1,7 +1,8 @@
 """Holding back: messages that are due but must not go out yet, for quiet hours or for the day's first contacts.
 
 They are moved to the time at which they may, so that no later look stumbles over them. What is held goes out then in
-the order of its arrival. Asked only about messages that heed such a rule; the others never come here.
+the order of its arrival. What its recipient has come to want no more fails here. Asked only about messages that heed
+such a rule or are unwanted; the others never come here.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, bindparam, literal_column, select, update
 
 from worker.domain.quiet_hours import QuietHours
 from worker.models import Channel, Message
-from worker.outbox import first_contacts
+from worker.outbox import first_contacts, suppressions
 
 QUIET_HOURS = "quiet_hours"
 #: How many due messages of a channel are looked through at once. Few, for other channels' claims wait for the same
@@ -23,8 +24,8 @@ BATCH = 250
 #: The channels' rows are locked by whoever claims. The messages are locked, so that what is free stays so.
 _LOOK = (
     select(
-        *(Message.seq, Message.channel_id, Message.priority, Message.recipient, Message.quiet_zone),
-        *(Message.first_contact, Channel.first_contact_cap, Channel.first_contacts_on),
+        *(Message.seq, Message.id, Message.channel_id, Message.created_at, Message.priority, Message.recipient),
+        *(Message.quiet_zone, Message.first_contact, Channel.first_contact_cap, Channel.first_contacts_on),
         Channel.first_contacts_that_day,
     )
     .join(Channel, Channel.id == Message.channel_id)
@@ -47,7 +48,7 @@ _DUE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sifted:
-    """What may go out now, and the channels on which something was held back, so that others may be next."""
+    """What may go out now, and the channels on which something was held back, or failed: others may be next there."""
 
     free: list[int] = field(default_factory=list)
     #: Those of the free ones that were counted as first contacts.
@@ -59,6 +60,9 @@ def sift(connection: Connection, seqs: Collection[int], *, quiet_hours: QuietHou
     """Hold back those of these messages (at most one a channel) that must not go out yet, and their like too."""
     sifted = Sifted()
     rows = connection.execute(_LOOK, {"seqs": list(seqs)}).all()
+    failed = suppressions.fail_held(connection, rows, now=now)
+    sifted.held.update(row.channel_id for row in rows if row.seq in failed)
+    rows = [row for row in rows if row.seq not in failed]
     pairs = {(row.channel_id, row.recipient) for row in rows if row.first_contact}
     known = first_contacts.known_to(connection, pairs)
     counted = []

@@ -1,7 +1,8 @@
 """Who wants no messages: all SQL on `suppressions`, and what becomes of messages that wait for such a recipient.
 
 New ones are refused when they are stored (`enqueue`), waiting ones fail here, those that come back to the queue are
-looked at by whoever puts them back. What has been claimed goes out: it is on its way.
+looked at by whoever puts them back. What was just being stored meanwhile is found when its turn comes (`holding`).
+What has been claimed goes out: it is on its way.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from sqlalchemy import Connection, bindparam, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, literal_column, or_, select, update
 
 from worker.database import insert_unless_there
 from worker.domain.errors import InvalidRequest
@@ -72,6 +73,16 @@ class OptOut:
 def refusal() -> InvalidRequest:
     """What a request to send to such a recipient is answered with."""
     return InvalidRequest(SENTENCE, code=CODE)
+
+
+def is_unwanted(message: type[Message]) -> ColumnElement[bool]:
+    """Does the recipient of this message want none? One probe."""
+    return exists(
+        select(literal_column("1"))
+        .select_from(Suppression)
+        .where(Suppression.recipient == message.recipient, Suppression.lifted_at.is_(None))
+        .correlate(message)
+    )
 
 
 def suppressed(connection: Connection, recipients: Collection[str]) -> set[str]:
@@ -140,6 +151,15 @@ def fail_returned(connection: Connection, seqs: Collection[int], *, now: datetim
         return 0
     rows = connection.execute(_WANTED_NO_MORE, {"seqs": list(seqs)}).all()
     return _fail(connection, [row for row in rows if not is_answer(row)], now, Source.WORKER)
+
+
+def fail_held(connection: Connection, rows: Sequence[Any], *, now: datetime) -> set[int]:
+    """Fail those of these queued messages (locked rows with seq, id, channel_id, recipient and created_at) that their
+    recipients do not want. Returns which (seq)."""
+    unwanted = suppressed(connection, {row.recipient for row in rows})
+    failed = [row for row in rows if row.recipient in unwanted and not is_answer(row)]
+    _fail(connection, failed, now, Source.WORKER)
+    return {row.seq for row in failed}
 
 
 def _fail(connection: Connection, rows: Sequence[Any], now: datetime, source: Source) -> int:
