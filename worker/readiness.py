@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from worker import revisions
@@ -88,8 +88,9 @@ def schema_problem(connection: Connection) -> str | None:
 
 
 def database_away(engine: Engine, error: DBAPIError) -> DatabaseNotReady:
-    """The sentence for a database that does not answer; shows where it should be, never its password."""
-    place = make_url(engine.url).set(username=None, password=None, query={}).render_as_string()
+    """The sentence for a database that does not answer; shows where it should be, never who asks nor the password."""
+    url = engine.url
+    place = URL.create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()
     return DatabaseNotReady(
         f"The database at {place} cannot be used ({_short(error)}). "
         "Check that it runs and that DATABASE_URL is right.",

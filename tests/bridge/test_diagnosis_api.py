@@ -137,7 +137,7 @@ def test_a_test_message_that_is_swallowed_is_not_called_sent(
 ) -> None:
     sandbox.mute("default")
 
-    told = post(client, **NUMBER, timeout_s=1.5).json
+    told = post(client, **NUMBER, timeout_s=4).json
 
     assert (told["proven"], told["status"], told["stands_at"]) == (False, "pending", "accepted")
     assert told["because"]

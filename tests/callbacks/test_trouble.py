@@ -91,6 +91,7 @@ def test_after_three_failures_in_a_row_one_call_at_a_time_finds_out(office: Offi
     assert told == ["endpoint_in_trouble", "endpoint_recovered"]
 
 
+@pytest.mark.timed
 def test_one_bad_endpoint_delays_no_other_nor_whoever_looks(
     office: Office, receivers: Callable[..., Receiver]
 ) -> None:

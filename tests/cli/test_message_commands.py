@@ -225,8 +225,8 @@ def test_a_database_that_is_away_is_named_without_its_password(truetick: Truetic
 @pytest.mark.parametrize(
     ("arguments", "url", "said"),
     [
-        (("db", "current"), "postgresql://me:secret@127.0.0.1:9/crm", "127.0.0.1:9/crm cannot be used"),
-        (("db", "upgrade"), "postgresql://me:secret@127.0.0.1:9/crm", "127.0.0.1:9/crm cannot be used"),
+        (("db", "current"), "postgresql://me:secret@127.0.0.1:9/crm", "psycopg://127.0.0.1:9/crm cannot be used"),
+        (("db", "upgrade"), "postgresql://me:secret@127.0.0.1:9/crm", "psycopg://127.0.0.1:9/crm cannot be used"),
         (("db", "upgrade", "0815"), None, "There are: 0001,"),
         (("db", "downgrade", "0815", "--yes"), None, "There are: 0001,"),
     ],

@@ -69,6 +69,7 @@ def test_after_the_days_messages_the_next_goes_out_just_after_midnight(
     assert sandbox.requests(decision="refused") == []
 
 
+@pytest.mark.timed
 def test_the_trials_pace_and_cap_together(crm: Crm, today: Parts, sandbox: Sandbox) -> None:
     """One a minute and fifty a day, sixty times as fast."""
     crm.channels("trial", pace="1/1", limit="1/1", limit_mode="spacing", plan="trial", daily_cap=4)
