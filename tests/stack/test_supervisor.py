@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -86,6 +87,17 @@ def test_a_second_interrupt_kills_at_once(supervising: Supervising) -> None:
 
     until(interrupt_again, within_s=5)
     assert stack.ends(within_s=1.9) == 0, "well before the grace of three children is over"
+
+
+def test_whoever_goes_on_interrupting_changes_nothing_about_the_end(supervising: Supervising) -> None:
+    stack = supervising(steady=STEADY)
+    until(lambda: "| up" in stack.output)
+
+    while stack.process.poll() is None:
+        stack.send(signal.SIGINT)
+        time.sleep(0.002)
+
+    assert stack.ends() == 0
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(supervising: Supervising) -> None:

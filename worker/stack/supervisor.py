@@ -63,6 +63,12 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stop_all()
+        if self._interrupted_at:
+            # Impatient people press Ctrl-C once more; nothing is left by now that could be stopped or killed.
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
     def interrupt(self) -> None:
         """Ctrl-C or SIGTERM: stop gracefully; once more: kill."""
