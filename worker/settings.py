@@ -90,7 +90,7 @@ class Settings(BaseSettings):
 
     check_interval_s: Seconds = Field(30.0, validation_alias="TRUETICK_CHECK_INTERVAL_S")
     reconcile_interval_s: Seconds = Field(5.0, validation_alias="TRUETICK_RECONCILE_INTERVAL_S")
-    sweep_interval_s: Seconds = Field(2.0, validation_alias="TRUETICK_SWEEP_INTERVAL_S")
+    sweep_interval_s: Seconds = Field(3.0, validation_alias="TRUETICK_SWEEP_INTERVAL_S")
     lease_s: Annotated[float, Field(ge=1, le=600)] = Field(15.0, validation_alias="TRUETICK_LEASE_S")
     drain_run_s: Annotated[float, Field(gt=0, le=60)] = Field(5.0, validation_alias="TRUETICK_DRAIN_RUN_S")
     sender_threads: Annotated[int, Field(ge=1, le=256)] = Field(64, validation_alias="TRUETICK_SENDER_THREADS")

@@ -156,7 +156,7 @@ def _is_free(now: Any) -> Any:
     return or_(Endpoint.lease_expires_at.is_(None), Endpoint.lease_expires_at <= now)
 
 
-#: Put together once: whoever looks asks it every two seconds.
+#: Put together once: whoever looks asks it every few seconds.
 _WITH_WORK = _with_work()
 
 

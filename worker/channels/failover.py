@@ -29,7 +29,7 @@ _another_is_up = exists(
     .correlate(Channel)
 )
 _is_out = and_(Channel.state.in_(_OUT), Channel.since <= bindparam("out_since"), Channel.pool.is_not(None))
-#: Made once: it is asked every two seconds, and making it takes longer than asking it.
+#: Made once: it is asked every few seconds, and making it takes longer than asking it.
 _STRANDED = select(Channel.id).where(_is_out, _another_is_up, redirect.anything_due()).order_by(Channel.id)
 
 
