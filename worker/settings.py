@@ -90,6 +90,7 @@ class Settings(BaseSettings):
 
     check_interval_s: Seconds = Field(30.0, validation_alias="TRUETICK_CHECK_INTERVAL_S")
     reconcile_interval_s: Seconds = Field(5.0, validation_alias="TRUETICK_RECONCILE_INTERVAL_S")
+    #: At most `drain_run_s`: slots behind a run's end are found by the sweep.
     sweep_interval_s: Seconds = Field(3.0, validation_alias="TRUETICK_SWEEP_INTERVAL_S")
     lease_s: Annotated[float, Field(ge=1, le=600)] = Field(15.0, validation_alias="TRUETICK_LEASE_S")
     drain_run_s: Annotated[float, Field(gt=0, le=60)] = Field(5.0, validation_alias="TRUETICK_DRAIN_RUN_S")

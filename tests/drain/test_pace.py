@@ -20,7 +20,8 @@ from worker.parts import Parts
 pytestmark = pytest.mark.timed
 
 #: Several hand-overs between workers become part of the test.
-SHORT_RUNS = {"TRUETICK_DRAIN_RUN_S": 2}
+#: Sweeps come at least as often as runs end, as they do by default: a slot behind a run's end is theirs to find.
+SHORT_RUNS = {"TRUETICK_DRAIN_RUN_S": 2, "TRUETICK_SWEEP_INTERVAL_S": 2}
 #: The share of a limit that has to be used.
 USED = 0.98
 
