@@ -6,13 +6,14 @@ RUN python -m venv /opt/truetick
 WORKDIR /source
 # The libraries first: they change rarely, so rebuilding after a change of the code takes seconds.
 COPY requirements.lock .
-RUN /opt/truetick/bin/pip install --require-hashes -r requirements.lock
+RUN /opt/truetick/bin/pip install --no-deps --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE celeryconfig.py ./
 COPY alembic alembic
 COPY worker worker
 COPY crm_bridge crm_bridge
 COPY wasender_sandbox wasender_sandbox
-RUN pip wheel --no-deps --wheel-dir /wheels . && /opt/truetick/bin/pip install --no-deps /wheels/*.whl
+RUN pip wheel --no-deps --wheel-dir /wheels . && /opt/truetick/bin/pip install --no-deps /wheels/*.whl \
+    && /opt/truetick/bin/pip check
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin truetick \

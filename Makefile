@@ -12,6 +12,10 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile
+# A lock file holds all that is needed, so nothing is looked up beside it: pip's resolver asks for the newest version of
+# what is required with an extra, finds no hash for it, and gives up on the day that one is published.
+LOCKED := $(INSTALL) --no-deps --require-hashes -r
+COMPLETE := $(VENV)/bin/python -m pip check --quiet --disable-pip-version-check
 # What pip would do, but with all cores.
 COMPILE := $(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib worker crm_bridge wasender_sandbox
 PRINT := $(VENV)/bin/python -c 'import tomllib; read = tomllib.load(open("pyproject.toml", "rb")); print
@@ -82,13 +86,15 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
-	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(LOCKED) requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(COMPLETE)
 	@$(COMPILE) || true # a package may hold files for other Pythons
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@echo "Installing the development tools (once)" >&2
-	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@$(LOCKED) requirements-dev.lock
+	@$(COMPLETE)
 	@$(COMPILE) || true
 	@touch $@
