@@ -195,6 +195,22 @@ def test_what_was_at_wasender_or_on_its_way_is_noted_when_it_begins_and_when_it_
     assert at_risk(desk, outage_id) == before, "each is noted once, as it was found first"
 
 
+def test_what_was_in_doubt_before_it_began_is_not_its_doing(desk: Desk) -> None:
+    channel_id = desk.channel()
+    desk.enqueue(channel_id, ALICE)
+    desk.finish(desk.leased_claim(channel_id), Cause.TIMEOUT)
+    desk.wait(30)
+    up(desk, channel_id)  # WaSender said so after it, and that is the last good sign
+    desk.wait(1)
+    later = desk.enqueue(channel_id, BOB)
+    desk.finish(desk.claim_one(channel_id), Cause.TIMEOUT)
+    down(desk, channel_id)
+    assert at_risk(desk, only(desk, channel_id).id) == {later: "in_doubt"}
+    desk.wait(5)
+    up(desk, channel_id)
+    assert at_risk(desk, only(desk, channel_id).id) == {later: "in_doubt"}
+
+
 def test_what_was_accepted_after_it_was_noticed_is_noted_when_it_ends(desk: Desk) -> None:
     channel_id = desk.channel()
     seq = desk.enqueue(channel_id)

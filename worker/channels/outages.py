@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, literal, literal_column, or_, select, update
 
 from worker.database import insert_unless_there
 from worker.domain.alarm import alarm_after
@@ -106,7 +106,11 @@ def _close(connection: Connection, channel_id: int, *, now: datetime, source: So
 
 
 def _put_at_risk(connection: Connection, outage_id: int, channel_id: int) -> None:
-    """Note the messages whose fate is open: at WaSender or on their way there, without a tick."""
+    """Note the messages whose fate is open: at WaSender or on their way there, without a tick.
+
+    What was in doubt before it began is open for reasons of its own.
+    """
+    began_at = select(Outage.began_at).where(Outage.id == outage_id).scalar_subquery()
     known = exists(
         select(OutageMessage.message_seq).where(
             OutageMessage.outage_id == outage_id, OutageMessage.message_seq == Message.seq
@@ -116,7 +120,10 @@ def _put_at_risk(connection: Connection, outage_id: int, channel_id: int) -> Non
         insert_unless_there(connection, OutageMessage).from_select(
             ["outage_id", "message_seq", "state_then"],
             select(literal(outage_id), Message.seq, Message.state).where(
-                Message.channel_id == channel_id, is_open("messages"), ~known
+                Message.channel_id == channel_id,
+                is_open("messages"),
+                or_(Message.state != literal_column("'in_doubt'"), Message.claimed_at >= began_at),
+                ~known,
             ),
         )
     )
