@@ -144,6 +144,7 @@ def _verdict_table(outcomes: dict[Setup, Outcome]) -> Table:
     promise("processes that ended by themselves", Broken.DIED)
     promise("hostile webhooks not refused", Broken.HOSTILE)
     row("time to notice mute (median, most)", *(_noticed(v) for v in verdicts))
+    promise("mute spells that nobody noticed", Broken.UNNOTICED)
     row("most messages at risk (ledger, audit)", *(f"{v.most_endangered}, {v.most_at_risk}" for v in verdicts))
     promise("outages with more at risk than allowed", Broken.AT_RISK)
     row("minutes", *(f"{outcome.seconds / 60:.1f}" for outcome in outcomes.values()))

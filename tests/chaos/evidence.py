@@ -73,7 +73,16 @@ class Outage:
     began_at: float
     noticed_at: float
     ended_at: float | None
-    at_risk: int
+    #: The messages (seq) whose fate was open in it.
+    at_risk: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """A time in which something that noticing rests on was broken: a process, a server, or the way to WaSender."""
+
+    began_at: float
+    ended_at: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +107,6 @@ class Evidence:
     died: Sequence[str] = ()
     #: How many messages of a channel may be without a tick at once: the window, and what is in flight.
     most_at_risk: int = 24
+    #: When noticing a mute spell may have been held up, and how long it may take when it was not.
+    disturbances: Sequence[Disturbance] = ()
+    notice_within_s: float = 60.0

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 import redis
 from sqlalchemy import Connection, func, select, text
 
-from tests.chaos.evidence import Evidence, Mute, Offer, Outage, Step, Stored
+from tests.chaos.evidence import Disturbance, Evidence, Mute, Offer, Outage, Step, Stored
 from tests.chaos.place import IN_FLIGHT, WINDOW, Place
 from worker.database import snapshot
 from worker.domain.message_status import MessageState
@@ -41,6 +42,8 @@ def gather(
     flushed_at: Sequence[float],
     hostile_answers: Sequence[int],
     died: Sequence[str],
+    disturbances: Sequence[Disturbance],
+    notice_within_s: float,
 ) -> Evidence:
     # In the order in which a message goes its way, so that what moves meanwhile is seen further on, not missed.
     in_broker = still_in_broker(place.broker.client)
@@ -63,6 +66,8 @@ def gather(
         hostile_answers=hostile_answers,
         died=died,
         most_at_risk=WINDOW + IN_FLIGHT,
+        disturbances=disturbances,
+        notice_within_s=notice_within_s,
     )
 
 
@@ -133,15 +138,11 @@ def _steps(connection: Connection) -> list[Step]:
 
 
 def _outages(connection: Connection) -> list[Outage]:
-    at_risk = (
-        select(func.count())
-        .select_from(OutageMessage)
-        .where(OutageMessage.outage_id == OutageRow.id)
-        .correlate(OutageRow)
-        .scalar_subquery()
-    )
+    at_risk: defaultdict[int, set[int]] = defaultdict(set)
+    for outage_id, seq in connection.execute(select(OutageMessage.outage_id, OutageMessage.message_seq)):
+        at_risk[outage_id].add(seq)
     rows = connection.execute(
-        select(OutageRow.__table__, Channel.name.label("channel"), at_risk.label("at_risk"))
+        select(OutageRow.__table__, Channel.name.label("channel"))
         .join(Channel, Channel.id == OutageRow.channel_id)
         .order_by(OutageRow.id)
     ).all()
@@ -152,7 +153,7 @@ def _outages(connection: Connection) -> list[Outage]:
             began_at=_seconds(row.began_at),
             noticed_at=_seconds(row.noticed_at),
             ended_at=_seconds(row.ended_at) if row.ended_at else None,
-            at_risk=row.at_risk,
+            at_risk=frozenset(at_risk[row.id]),
         )
         for row in rows
     ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.chaos.evidence import Evidence, Stored
+from tests.chaos.evidence import Evidence, Mute, Outage, Stored
 from tests.chaos.histories import broken_histories
 from tests.chaos.sequence import overtaken
 from wasender_sandbox.records import LedgerEntry
@@ -16,8 +16,10 @@ from wasender_sandbox.records import LedgerEntry
 TICKED = frozenset({"sent", "delivered", "read"})
 #: Over, without WhatsApp having it: each must say why.
 GIVEN_UP = frozenset({"failed", "expired", "cancelled"})
-#: A status may be written this much before WhatsApp's tick: transactions take their time from their beginning.
-EARLY_S = 5.0
+#: Two processes read their clocks: a status may seem to be written this much before WhatsApp's tick.
+EARLY_S = 0.1
+#: Before WaSender's last answer about a message, after which it is sent again: so long an answer may be on its way.
+KNOWN_AFTER_S = 5.0
 #: The sandbox ticks 0.3 s after it accepted; a message that took longer was held back.
 HELD_S = 1.0
 
@@ -45,6 +47,8 @@ class Broken(StrEnum):
     STRANGER = "stranger"
     #: More messages endangered by one outage than the window allows.
     AT_RISK = "at risk"
+    #: A mute spell that lasted, on a channel that went on calling itself up.
+    UNNOTICED = "unnoticed"
     #: A hostile webhook was taken, or broke the web server.
     HOSTILE = "hostile"
     #: A worker, the beat or the web server ended by itself.
@@ -96,6 +100,7 @@ def judge(evidence: Evidence) -> Verdict:
         *_lost(evidence, copies),
         *_false_sent(evidence, copies),
         *_duplicates(evidence.messages, extra),
+        *_needless_resends(evidence, copies),
         *_order(evidence),
         *_limit(evidence),
         *(Violation(broken=Broken.HISTORY, what=what, seq=seq) for seq, what in broken_histories(evidence)),
@@ -103,6 +108,7 @@ def judge(evidence: Evidence) -> Verdict:
         *_false_failed(evidence.messages, copies),
         *_strangers(evidence),
         *_at_risk(evidence, endangered),
+        *_unnoticed(evidence),
         *_hostile(evidence),
         *(Violation(broken=Broken.DIED, what=what) for what in evidence.died),
     ]
@@ -120,7 +126,7 @@ def judge(evidence: Evidence) -> Verdict:
         mutes=len(evidence.mutes),
         noticed_after_s=sorted(_noticed_after(evidence)),
         most_endangered=max((count for _, count in endangered), default=0),
-        most_at_risk=max((outage.at_risk for outage in evidence.outages), default=0),
+        most_at_risk=max((count for _, count in _recorded(evidence)), default=0),
     )
 
 
@@ -186,6 +192,18 @@ def _duplicates(messages: Iterable[Stored], extra: dict[int, int]) -> Iterator[V
             yield _about(message, Broken.DUPLICATE, what)
 
 
+def _needless_resends(evidence: Evidence, copies: dict[str, list[LedgerEntry]]) -> Iterator[Violation]:
+    """What was sent again because an outage seemed to have swallowed it, although it could be known better."""
+    texts = {message.seq: message.text for message in evidence.messages}
+    for step in evidence.steps:
+        if step.reason != "resent_after_outage":
+            continue
+        known_by = step.at - KNOWN_AFTER_S
+        if any((entry.acked_at or step.at) < known_by for entry in copies.get(texts[step.seq], ())):
+            what = f"message {step.seq} ({texts[step.seq]!r}): sent again although WhatsApp had long ticked it"
+            yield Violation(broken=Broken.DUPLICATE, what=what, seq=step.seq)
+
+
 def _order(evidence: Evidence) -> Iterator[Violation]:
     for later, earlier in overtaken(evidence):
         what = f"reached {later.recipient} after message {later.seq}, which had come to the queue behind it"
@@ -222,34 +240,75 @@ def _strangers(evidence: Evidence) -> Iterator[Violation]:
 def _endangered(evidence: Evidence) -> Iterator[tuple[str, int]]:
     """For each mute spell how many messages it held back: accepted in it or just before, and not ticked at once."""
     for mute in evidence.mutes:
-        count = sum(
-            1
-            for entry in evidence.ledger
-            if entry.channel == mute.channel
-            and mute.began_at - HELD_S <= entry.received_at <= mute.ended_at
-            and (entry.acked_at is None or entry.acked_at > entry.received_at + HELD_S)
-        )
+        count = sum(_held_back(entry, mute) for entry in evidence.ledger)
         yield f"the mute spell of {mute.channel} that began at {mute.began_at:.1f}", count
 
 
+def _recorded(evidence: Evidence) -> Iterator[tuple[str, int]]:
+    """For each outage how many messages Truetick itself calls endangered by it.
+
+    What an earlier mute spell had swallowed, too short to be noticed, is open still and on the record; it counts for
+    that spell.
+    """
+    texts = {message.seq: message.text for message in evidence.messages}
+    entries: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
+    for entry in evidence.ledger:
+        entries[str(entry.text)].append(entry)
+    for outage in evidence.outages:
+        spells = [m for m in evidence.mutes if m.channel == outage.channel and m.ended_at < outage.noticed_at]
+
+        def counts(seq: int, outage: Outage = outage, spells: Sequence[Mute] = spells) -> bool:
+            before = [entry for entry in entries[texts[seq]] if entry.received_at <= outage.noticed_at]
+            return not before or not all(any(_held_back(entry, spell) for spell in spells) for entry in before)
+
+        count = sum(1 for seq in outage.at_risk if counts(seq))
+        yield f"the outage of {outage.channel} noticed at {outage.noticed_at:.1f}", count
+
+
 def _at_risk(evidence: Evidence, endangered: Iterable[tuple[str, int]]) -> Iterator[Violation]:
-    recorded = ((f"the outage of {o.channel} noticed at {o.noticed_at:.1f}", o.at_risk) for o in evidence.outages)
-    for what, count in (*endangered, *recorded):
+    for what, count in (*endangered, *_recorded(evidence)):
         if count > evidence.most_at_risk:
             yield Violation(broken=Broken.AT_RISK, what=f"{what} endangered {count} messages")
+
+
+def _held_back(entry: LedgerEntry, mute: Mute) -> bool:
+    return (
+        entry.channel == mute.channel
+        and mute.began_at - HELD_S <= entry.received_at <= mute.ended_at
+        and (entry.acked_at is None or entry.acked_at > entry.received_at + HELD_S)
+    )
 
 
 def _noticed_after(evidence: Evidence) -> Iterator[float]:
     for mute in evidence.mutes:
         seen = [
             outage.noticed_at - mute.began_at
-            for outage in evidence.outages
-            if outage.channel == mute.channel
-            and outage.state == "mute"
-            and mute.began_at <= outage.noticed_at <= mute.ended_at + HELD_S
+            for outage in _outages_during(evidence, mute)
+            if outage.state == "mute" and mute.began_at <= outage.noticed_at
         ]
         if seen:
             yield min(seen)
+
+
+def _outages_during(evidence: Evidence, mute: Mute) -> list[Outage]:
+    return [
+        outage
+        for outage in evidence.outages
+        if outage.channel == mute.channel
+        and outage.noticed_at <= mute.ended_at + HELD_S
+        and (outage.ended_at is None or outage.ended_at > mute.began_at)
+    ]
+
+
+def _unnoticed(evidence: Evidence) -> Iterator[Violation]:
+    """Spells in which a message was held back for long enough, nothing disturbed the noticing, and nobody noticed."""
+    for mute in evidence.mutes:
+        held_since = min((e.received_at for e in evidence.ledger if _held_back(e, mute)), default=mute.ended_at)
+        lasted_s = mute.ended_at - held_since
+        disturbed = any(d.began_at < mute.ended_at and d.ended_at > held_since for d in evidence.disturbances)
+        if lasted_s > evidence.notice_within_s and not disturbed and not _outages_during(evidence, mute):
+            what = f"{mute.channel} was mute for {lasted_s:.1f} s with a message held back, and nobody noticed"
+            yield Violation(broken=Broken.UNNOTICED, what=what)
 
 
 def _hostile(evidence: Evidence) -> Iterator[Violation]:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from tests.chaos.evidence import Mute
+from tests.chaos.evidence import Disturbance, Mute
 from tests.chaos.hostile import hostile_webhooks
 from tests.chaos.place import Place
 from tests.chaos.plan import Strike
 from wasender_sandbox.control import Sandbox
 
+#: Faults that can hold up the noticing of a mute spell, and how long their traces last: reconnecting has its pauses.
+DISTURBING = ("worker", "beat", "broker", "database", "gateway", "faults")
+TRACES_S = 10.0
 GOOD_WEBHOOKS = {"lost": 0.0, "doubled": 0.0, "reordered": 0.0, "early": 0.0, "delay": 0}
 
 
@@ -22,6 +25,7 @@ class Mischief:
     def __init__(self, place: Place, strikes: Sequence[Strike]) -> None:
         self.place = place
         self.mutes: list[Mute] = []
+        self.disturbances: list[Disturbance] = []
         self.flushed_at: list[float] = []
         self.hostile_answers: list[int] = []
         self.problems: list[str] = []
@@ -64,6 +68,7 @@ class Mischief:
         try:
             with ExitStack() as stack:
                 stack.enter_context(self._turns[strike.resource])
+                stack.enter_context(self._noting(strike))
                 sandbox = stack.enter_context(self.place.sandbox())
                 stack.enter_context(CARRY_OUT[strike.kind](self, sandbox, strike))
                 self.enough.wait(strike.for_s)
@@ -72,6 +77,15 @@ class Mischief:
                 self.problems.append(f"{strike}: {type(error).__name__}: {error}")
         with self._lock:
             self.ended += 1
+
+    @contextmanager
+    def _noting(self, strike: Strike) -> Iterator[None]:
+        began_at = time.time()
+        try:
+            yield
+        finally:
+            if strike.resource.partition(":")[0] in DISTURBING:
+                self.disturbances.append(Disturbance(began_at=began_at, ended_at=time.time() + TRACES_S))
 
 
 def put_right(place: Place) -> None:

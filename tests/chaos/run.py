@@ -26,6 +26,10 @@ SETTINGS = {
     "TRUETICK_SWEEP_INTERVAL_S": "0.5",
 }
 
+#: A mute spell is noticed within so many times the time that a tick may take: WaSender has to be asked once more
+#: after it, and the pauses between two questions double.
+NOTICED_AFTER_TIMEOUTS = 3.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
@@ -96,6 +100,8 @@ def run(
             flushed_at=mischief.flushed_at,
             hostile_answers=mischief.hostile_answers,
             died=mischief.died,
+            disturbances=mischief.disturbances,
+            notice_within_s=NOTICED_AFTER_TIMEOUTS * float(given["TRUETICK_ACK_TIMEOUT_S"]),
         )
     verdict = judge(evidence)
     return Outcome(strikes=strikes, evidence=evidence, verdict=verdict, seconds=time.monotonic() - begun)

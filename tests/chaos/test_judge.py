@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.chaos.evidence import Evidence, Mute, Offer, Outage, Step, Stored
+from tests.chaos.evidence import Disturbance, Evidence, Mute, Offer, Outage, Step, Stored
 from tests.chaos.judge import Broken, Verdict, judge
 from wasender_sandbox.records import LedgerEntry
 
@@ -294,7 +294,7 @@ def test_a_mute_spell_may_endanger_no_more_than_the_window_and_is_timed_to_its_n
         began_at=START + 9,
         noticed_at=START + 16,
         ended_at=START + 31,
-        at_risk=2,
+        at_risk=frozenset({1, 2}),
     )
     run = good_run()
     held = [replace(one, acked_at=START + 31) for one in run.ledger]
@@ -305,8 +305,59 @@ def test_a_mute_spell_may_endanger_no_more_than_the_window_and_is_timed_to_its_n
     assert (verdict.most_endangered, verdict.most_at_risk) == (2, 2)
 
     assert broken(replace(run, most_at_risk=1)) == [Broken.AT_RISK, Broken.AT_RISK]
-    elsewhere = [replace(outage, channel="support", at_risk=0), replace(outage, state="down", at_risk=0)]
+    elsewhere = [replace(outage, channel="support", at_risk=frozenset()), replace(outage, state="down")]
     assert judge(replace(run, outages=elsewhere)).noticed_after_s == []
+
+
+def test_what_an_earlier_spell_held_back_counts_for_that_spell_and_not_for_the_outage_after_it() -> None:
+    spell = Mute(channel="sales", began_at=START + 9, ended_at=START + 12, then="stuck")
+    outage = Outage(
+        channel="sales",
+        state="down",
+        began_at=START + 19,
+        noticed_at=START + 20,
+        ended_at=START + 31,
+        at_risk=frozenset({1, 2}),
+    )
+    run = good_run()
+    held = [replace(one, acked_at=START + 100) for one in run.ledger]
+    run = replace(run, ledger=held, outages=[outage], most_at_risk=1)
+    assert broken(run) == [Broken.AT_RISK]
+    assert judge(replace(run, mutes=[spell], most_at_risk=2)).most_at_risk == 0
+    later = replace(held[1], index=2, received_at=START + 15)
+    assert judge(replace(run, mutes=[spell], ledger=[held[0], later], most_at_risk=2)).most_at_risk == 1
+
+
+def test_a_mute_spell_that_lasts_undisturbed_has_to_be_noticed() -> None:
+    spell = Mute(channel="sales", began_at=START + 9, ended_at=START + 30, then="later")
+    run = good_run()
+    held = [replace(one, acked_at=START + 31) for one in run.ledger]
+    run = replace(run, ledger=held, mutes=[spell], notice_within_s=15)
+    assert broken(run) == [Broken.UNNOTICED]
+    noticed = Outage(channel="sales", state="mute", began_at=START + 10, noticed_at=START + 25, ended_at=None)
+    assert judge(replace(run, outages=[noticed])).kept
+    assert judge(replace(run, outages=[replace(noticed, state="down")])).kept
+    assert broken(replace(run, outages=[replace(noticed, channel="support")])) == [Broken.UNNOTICED]
+    assert broken(replace(run, outages=[replace(noticed, ended_at=START + 8)])) == [Broken.UNNOTICED]
+    assert judge(replace(run, disturbances=[Disturbance(began_at=START, ended_at=START + 11)])).kept
+    assert broken(replace(run, disturbances=[Disturbance(began_at=START, ended_at=START + 9)])) == [Broken.UNNOTICED]
+    assert judge(replace(run, notice_within_s=21)).kept
+
+
+def test_what_whatsapp_had_long_ticked_may_not_be_sent_again_for_an_outage() -> None:
+    again = ("queued", "sending", "accepted", "queued", "sending", "accepted", "delivered")
+    run = changed(good_run(), 2, resends=1)
+    steps = [
+        replace(step, reason="resent_after_outage", at=START + 900)
+        if (step.before, step.after) == ("accepted", "queued")
+        else step
+        for step in history(2, *again)
+    ]
+    run = replace(run, steps=sorted([*history(1, *WAY), *steps], key=lambda step: step.id))
+    twice = [*run.ledger, entry(2, 2, received_at=START + 1001, request_at=START + 1001, acked_at=START + 1001.3)]
+    assert Broken.DUPLICATE in broken(replace(run, ledger=twice))
+    swallowed = [twice[0], replace(twice[1], acked_at=None), twice[2]]
+    assert Broken.DUPLICATE not in broken(replace(run, ledger=swallowed))
 
 
 def test_a_hostile_webhook_must_be_refused_and_may_not_break_the_server() -> None:
