@@ -74,4 +74,4 @@ def _share(stage: Stage, load: Load, names: list[str], began: float, ended: floa
         if len(within) < 2:
             return 0.0
         gaps.append((within[-1] - within[0]) / (len(within) - 1))
-    return 100 * load.pace.interval_s / (sum(gaps) / len(gaps))
+    return 100 * load.pace.seconds / load.pace.messages / (sum(gaps) / len(gaps))

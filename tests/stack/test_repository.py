@@ -88,6 +88,8 @@ def test_every_target_of_the_makefile_can_be_planned(target: str, tmp_path: Path
     planned = _make(tmp_path, "--dry-run", target)
     assert planned.returncode == 0, planned.stderr
     assert ("-m venv .venv" in planned.stdout) is (target not in {"help", "clean"})
+    installs = [line for line in planned.stdout.splitlines() if "--require-hashes" in line]
+    assert all("--no-deps" in line for line in installs), "what is not locked must not be looked for"
 
 
 def test_help_is_the_default_and_tells_of_every_target() -> None:
