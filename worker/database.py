@@ -21,6 +21,9 @@ from sqlalchemy.sql.schema import ScalarElementColumnDefault
 #: all hang on one that is stuck: the work is worth trying again.
 DatabaseAway = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
+#: What PostgreSQL says to the one transaction of several that it breaks off so that the others can go on.
+_BROKEN_OFF = frozenset({"40P01", "40001"})
+
 _POSTGRES_OPTIONS = {
     "connect_timeout": 5,
     "options": "-c timezone=UTC",
@@ -104,6 +107,11 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     """A reading transaction: one consistent view that blocks no writer and is never committed."""
     with engine.connect().execution_options(**{_SNAPSHOT: True}) as connection:
         yield connection
+
+
+def was_broken_off(error: BaseException) -> bool:
+    """Did transactions wait for each other, and this one was sacrificed? Nothing of it is stored: do it again."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _BROKEN_OFF
 
 
 def insert_unless_there(connection: Connection, table: type[DeclarativeBase]) -> Any:

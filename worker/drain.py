@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from worker.channels import leases, states
 from worker.channels.leases import Lease
-from worker.database import DatabaseAway, snapshot, transaction
+from worker.database import DatabaseAway, snapshot, transaction, was_broken_off
 from worker.domain.errors import NotConfigured
 from worker.outbox.claims import Claim, Finished, claim_next, put_back_unposted, record_outcomes
 from worker.parts import Parts
@@ -153,13 +153,21 @@ class DrainRun:
     def _turn(self, *, claiming: bool) -> None:
         now = self._now()
         until = now + timedelta(seconds=self._parts.settings.lease_s)
+        ends_at = self._horizon(now)
         held = self._lanes.channel_ids()
         if looking := claiming and self._time_to_look():
             self._woken.clear()
             self._look_at = time.monotonic() + LOOK_EVERY_S
         try:
             with transaction(self._parts.engine) as connection:
-                self._lanes.lock(connection, now=now, until=until, most=self._senders.free)
+                self._lanes.lock(
+                    connection,
+                    now=now,
+                    until=until,
+                    ends_at=ends_at,
+                    most=self._senders.free,
+                    everything=self._in_trouble,
+                )
                 record_outcomes(connection, self._unrecorded, self._lanes.token, now=now, worker=self._parts.worker)
                 if self._in_trouble:
                     put_back_unposted(connection, self._lanes.token, keep=self._lanes.in_flight(), now=now)
@@ -167,16 +175,18 @@ class DrainRun:
                     self._lease_more(connection, now, until)
                 claims = self._claim(connection, now) if claiming else ()
                 lost = self._lanes.write(connection, now=now, until=until)
-                done_with = self._lanes.done_with(besides=claims, ends_at=self._horizon(now))
+                done_with = self._lanes.done_with(besides=claims, ends_at=ends_at)
                 neglected = self._lanes.neglected(now) if len(claims) >= self._senders.free else []
                 leases.give_back(connection, self._lanes.token, {*done_with, *neglected})
         except DatabaseAway as error:
-            log.warning("database_away", problem=type(error).__name__)
+            broken_off = was_broken_off(error)
+            log.warning("deadlock" if broken_off else "database_away", problem=type(error).__name__)
             self._in_trouble = True
             self._lanes.not_written()
             if looking:
                 self._look_at = 0.0
-            time.sleep(TROUBLE_PAUSE_S)
+            if not broken_off:
+                time.sleep(TROUBLE_PAUSE_S)
             return
         self._in_trouble = False
         self._unrecorded.clear()

@@ -6,7 +6,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from worker import revisions
-from worker.database import DatabaseAway, snapshot
+from worker.database import DatabaseAway, snapshot, was_broken_off
 from worker.domain.errors import TruetickError
 
 #: How SQLite and PostgreSQL say that something of the schema is not there.
@@ -57,6 +57,12 @@ def trouble_of(engine: Engine, error: Exception) -> DatabaseNotReady | None:
         )
     if not isinstance(error, DatabaseAway):
         return None
+    if was_broken_off(error):
+        return DatabaseNotReady(
+            "The database broke off a transaction because it and another one waited for each other. Nothing of it "
+            "was stored, and it is done again.",
+            code="deadlock",
+        )
     if not isinstance(error, DBAPIError):
         return DatabaseNotReady("The database does not answer: all connections to it hang.", code="database_away")
     return _missing_file(engine) or database_away(engine, error)

@@ -14,6 +14,7 @@ from worker import doubt, evidence, health, hearing, intake, recovery
 from worker import sweep as sweeping
 from worker.callbacks.teller import Teller, anything_new, anything_to_do
 from worker.celery_app import BrokerTrouble, app
+from worker.database import was_broken_off
 from worker.drain import Drainer
 from worker.masking import MaskedRequest
 from worker.parts import parts
@@ -65,18 +66,29 @@ def send_message(self: Any, /, *positional: Any, **request: Any) -> str:
     return str(enqueued.message_id)
 
 
+#: So often a task's work is done, if the database breaks it off each time in favour of somebody else's.
+MOST_TRIES = 3
+
+
 def _database_permitting(work: Callable[[], None]) -> Callable[[], None]:
-    """A database that is away or not migrated is said in one line, with advice; the next tick tries again."""
+    """A database that is away or not migrated is said in one line, with advice; the next tick tries again.
+
+    Work that was broken off by a deadlock is done again at once, for all of it is harmless when it is done twice.
+    """
 
     @wraps(work)
     def run() -> None:
-        try:
-            work()
-        except Exception as error:
-            trouble = trouble_of(parts().engine, error)
-            if trouble is None:
-                raise
-            log.error(trouble.code, advice=trouble.message)
+        for tries in range(1, MOST_TRIES + 1):
+            try:
+                return work()
+            except Exception as error:
+                trouble = trouble_of(parts().engine, error)
+                if trouble is None:
+                    raise
+                log.error(trouble.code, advice=trouble.message)
+                if not was_broken_off(error) or tries == MOST_TRIES:
+                    return None
+        return None
 
     return run
 

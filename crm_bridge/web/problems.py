@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RoutingException
 
 from crm_bridge.web.bounded import TookTooLong
-from worker.database import DatabaseAway
+from worker.database import DatabaseAway, was_broken_off
 from worker.domain.errors import Conflict, GatewayTrouble, InvalidNumber, InvalidRequest, NotFound, TruetickError
 from worker.readiness import lacks_tables
 
@@ -98,6 +98,9 @@ def _database_failed(error: DBAPIError) -> Response:
     if lacks_tables(error):
         log.error("database_not_migrated", advice="run `truetick db upgrade`")
         return _unavailable("database_not_migrated", "The database has not been migrated; run `truetick db upgrade`.")
+    if was_broken_off(error):
+        log.warning("deadlock", route=_route())
+        return _unavailable("deadlock", "Others were at the same data, so nothing was stored. Repeat the request.")
     return _database_away(error) if isinstance(error, DatabaseAway) else _broke(error)
 
 

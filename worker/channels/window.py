@@ -32,7 +32,11 @@ _COUNT = update(Channel).where(Channel.id == bindparam("_id")).values({name: bin
 
 
 def lock(connection: Connection, channel_ids: Collection[int]) -> None:
-    """Take these channels' rows before any of their messages, as every transaction that needs both does."""
+    """Take these channels' rows before any of their messages, as every transaction that needs both does.
+
+    `key_share`, here and for messages: who stores something that refers to such a row (a foreign key) waits for
+    nobody, and so cannot stand in a deadlock.
+    """
     if channel_ids:
         connection.execute(
             select(Channel.id).where(Channel.id.in_(channel_ids)).order_by(Channel.id).with_for_update(key_share=True)

@@ -127,7 +127,7 @@ _LOCK = (
     select(Message.seq, Message.state, Message.lease_token, Message.claimed_at, Message.attempts, Message.doubts)
     .where(Message.seq.in_(bindparam("seqs", expanding=True)))
     .order_by(Message.seq)
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 _SETTLE = (
     update(Message)

@@ -16,7 +16,7 @@ def expire_due(connection: Connection, *, now: datetime, most: int) -> int:
         .where(Message.state == literal_column("'queued'"), Message.expires_at <= now)
         .order_by(Message.expires_at)
         .limit(most)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     rows = connection.execute(
         update(Message)

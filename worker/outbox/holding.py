@@ -31,7 +31,7 @@ _LOOK = (
     .join(Channel, Channel.id == Message.channel_id)
     .where(Message.seq.in_(bindparam("seqs", expanding=True)), Message.state == literal_column("'queued'"))
     .order_by(Message.seq)
-    .with_for_update(of=Message)
+    .with_for_update(of=Message, key_share=True)
 )
 _DUE = (
     select(Message.seq, Message.recipient, Message.quiet_zone, Message.first_contact)

@@ -48,7 +48,7 @@ _DUE_DOUBTS = (
     )
     .order_by(Message.next_check_at)
     .limit(bindparam("most"))
-    .with_for_update(of=Message, skip_locked=True)
+    .with_for_update(of=Message, skip_locked=True, key_share=True)
 )
 _SETTLED = (
     select(Channel.id)
@@ -148,7 +148,7 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
             Message.accepted_at < Channel.suspect_before,
         )
         .order_by(Message.seq)
-        .with_for_update(of=Message)
+        .with_for_update(of=Message, key_share=True)
     ).all()
 
 

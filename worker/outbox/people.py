@@ -89,7 +89,7 @@ def _row(connection: Connection, message_id: UUID) -> Any:
             *(Message.recipient, Message.expires_at, Message.claimed_at),
         )
         .where(Message.id == message_id)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no message {message_id}. It may not have been taken from the queue yet.")

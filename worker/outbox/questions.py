@@ -54,7 +54,7 @@ _TAKE = {
     state: _by_time(state, Message.seq)
     .where(Message.next_check_at <= bindparam("now"))
     .limit(bindparam("room"))
-    .with_for_update(of=Message, skip_locked=True)
+    .with_for_update(of=Message, skip_locked=True, key_share=True)
     for state in PAUSES_S
 }
 
@@ -97,10 +97,13 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
 
 
 def give_back_checks(connection: Connection, seqs: Collection[int], *, now: datetime) -> None:
-    """Whoever took these did not come to ask about them, so they are due at once."""
-    connection.execute(
-        update(Message).where(Message.seq.in_(seqs), Message.next_check_at.is_not(None)).values(next_check_at=now)
-    )
+    """Whoever took these did not come to ask about them, so they are due at once.
+
+    Waits for nobody, for it holds no channel: who has locked one of them is just learning what became of it.
+    """
+    mine = select(Message.seq).where(Message.seq.in_(seqs), Message.next_check_at.is_not(None))
+    free = connection.execute(mine.with_for_update(skip_locked=True, key_share=True)).scalars().all()
+    connection.execute(update(Message).where(Message.seq.in_(free)).values(next_check_at=now))
 
 
 def ask_soon(connection: Connection, channel_id: int, *, now: datetime) -> None:

@@ -120,7 +120,7 @@ def lock_queues(connection: Connection, channel_id: int, recipients: Collection[
         select(Message.seq, Message.recipient, Message.priority, _movable.label("movable"))
         .where(*_queued(channel_id, recipients))
         .order_by(Message.seq)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).all()
     bound = _with_open(connection, channel_id, recipients) | {row.recipient for row in rows if not row.movable}
     queues: dict[str, list[Any]] = {}

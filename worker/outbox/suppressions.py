@@ -141,7 +141,7 @@ def fail_queued(
     none is left on them. Their rows have to be locked, so that no run claims one of the messages meanwhile.
     """
     query = _QUEUED_TO.where(Message.channel_id.in_(channel_ids)).order_by(Message.seq).limit(BATCH + _ANSWERS)
-    rows = connection.execute(query.with_for_update(), {"recipient": recipient}).all()
+    rows = connection.execute(query.with_for_update(key_share=True), {"recipient": recipient}).all()
     return _fail(connection, [row for row in rows if not is_answer(row)][:BATCH], now, source)
 
 

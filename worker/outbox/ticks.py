@@ -109,7 +109,7 @@ class Evidence:
                 .join(Channel, Channel.id == Message.channel_id)
                 .where(Message.seq.in_(seqs))
                 .order_by(Message.seq)
-                .with_for_update(of=Message)
+                .with_for_update(of=Message, key_share=True)
             )
         }
         self._attempts = {

@@ -64,6 +64,9 @@ class Lanes:
         self._ack_timeout_s = ack_timeout_s
         self._lanes: dict[int, Lane] = {}
         self._writing: list[Lane] = []
+        #: The channels whose rows the turn's transaction holds. It must touch no other: whoever locks a channel after
+        #: a message, or out of order, can end in a deadlock.
+        self._locked: set[int] = set()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(list(self._lanes.values()))
@@ -77,6 +80,7 @@ class Lanes:
     def add(self, row: Any, api_key: SecretStr, *, leased_at: datetime, lease_until: datetime) -> None:
         """Take up a channel's row that was just leased; a lane that is still closing is opened again."""
         known = self._lanes.get(row.id)
+        self._locked.add(row.id)
         self._lanes[row.id] = Lane(
             channel_id=row.id,
             api_key=api_key,
@@ -107,23 +111,26 @@ class Lanes:
         return [job.claim.seq for lane in self for job in lane.in_flight]
 
     def done_with(self, *, besides: Sequence[Claim], ends_at: datetime) -> list[int]:
-        """The channels that this run can give back: nothing in flight, nothing to send, or no slot in its time."""
-        claimed = {claim.channel_id for claim in besides}
+        """Locked channels that this run can give back: nothing in flight, nothing to send, or no slot in its time."""
+        free = self._locked.difference(claim.channel_id for claim in besides)
         return [
             lane.channel_id
             for lane in self
-            if lane.channel_id not in claimed
+            if lane.channel_id in free
             and not lane.in_flight
             and (lane.closing or lane.ask_again_at is not None or lane.opens_at > ends_at)
         ]
 
     def neglected(self, now: datetime) -> list[int]:
-        """The channels whose slot came a while ago and passed unused, because the senders have no time for them."""
+        """The locked channels whose slot came a while ago and passed unused: the senders have no time for them."""
         since = now - NEGLECTED_AFTER
         return [
             lane.channel_id
             for lane in self
-            if not lane.in_flight and not lane.closing and max(lane.opens_at, lane.leased_at) < since
+            if lane.channel_id in self._locked
+            and not lane.in_flight
+            and not lane.closing
+            and max(lane.opens_at, lane.leased_at) < since
         ]
 
     def drop(self, channel_ids: Iterable[int]) -> None:
@@ -131,11 +138,17 @@ class Lanes:
             self._lanes.pop(channel_id, None)
 
     def ready(self, now: datetime, most: int) -> list[Lane]:
-        """The lanes whose slot has come, the longest waiting first."""
+        """The locked lanes whose slot has come, the longest waiting first.
+
+        One whose message has got on its way since the rows were locked is ready in the next turn.
+        """
+        return [lane for lane in self._due(now) if lane.channel_id in self._locked][:most]
+
+    def _due(self, now: datetime) -> list[Lane]:
         lead = self._present_lead()
         due = [(at, lane) for lane in self if (at := lane.ready_at(now, lead)) is not None and at <= now]
         due.sort(key=lambda pair: pair[0])
-        return [lane for _, lane in due[:most]]
+        return [lane for _, lane in due]
 
     def next_ready_at(self, now: datetime) -> datetime | None:
         lead = self._present_lead()
@@ -200,13 +213,25 @@ class Lanes:
                 window.probed(connection, lane.channel_id, now=now, ack_timeout_s=self._ack_timeout_s)
         return ids - ours
 
-    def lock(self, connection: Connection, *, now: datetime, until: datetime, most: int) -> None:
+    def lock(
+        self,
+        connection: Connection,
+        *,
+        now: datetime,
+        until: datetime,
+        ends_at: datetime,
+        most: int,
+        everything: bool,
+    ) -> None:
         """Lock the rows that this turn may change, in the order in which everybody else does, before any message.
 
         What a later look leases besides is locked without waiting.
         """
-        touched = {lane.channel_id for lane in (*self._to_write(now, until), *self.ready(now, most))}
-        window.lock(connection, touched)
+        self._locked = self.channel_ids()
+        if not everything:
+            touched = {lane.channel_id for lane in (*self._to_write(now, until), *self._due(now)[:most])}
+            self._locked = touched.union(self.done_with(besides=(), ends_at=ends_at), self.neglected(now))
+        window.lock(connection, self._locked)
 
     def _to_write(self, now: datetime, until: datetime) -> list[Lane]:
         renew_before = now + (until - now) / 2
