@@ -44,10 +44,14 @@ class Lifecycle:
 
     def restart(self, channel: Channel) -> None:
         """Someone restarted it from outside. A mute spell ends, unless switched, as if it had been unmuted."""
+        switches = self._world.switches
         channel.restarts += 1
-        if channel.muted and self._world.switches.restart_unmutes:
+        if switches.restart_connecting_s:
+            self.set_status(channel, "connecting", back_after_s=switches.restart_connecting_s)
+        if channel.muted and switches.restart_unmutes:
             self.mute(channel, False)
-        self._change(channel, "connected", "session_restarted", force=True)
+        if not switches.restart_connecting_s:
+            self._change(channel, "connected", "session_restarted", force=True)
 
     def mute(self, channel: Channel, on: bool, then: str | None = None) -> None:
         """Mute: says connected, accepts, never ticks. `then`: what becomes of these messages when it ends."""

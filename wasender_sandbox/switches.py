@@ -85,6 +85,7 @@ class Switches:
     # --- sessions
     disconnect_unlinks: bool = _switch(True, "#27", "disconnect needs a new scan")
     restart_unmutes: bool = _switch(True, "-", "A restart ends a mute spell")
+    restart_connecting_s: float = _switch(0.0, "#29", "How long a restarted session says connecting; 0 = not at all")
     transient_drop_s: float = _switch(30.0, "#29", "How long a transient drop stays connecting")
     ban_looks_like: str = _switch("logged_out", "#31", "Status of a banned number")
     regenerate_key_grace_s: float = _switch(0.0, "#32", "How long an old key lives on")

@@ -106,7 +106,7 @@ def learn(connection: Connection, parts: Parts, ticks: Sequence[Tick], *, now: d
         ack_timeout_s=settings.ack_timeout_s,
     )
     for channel_id, state in ticked.items():
-        if state is ChannelState.MUTE:
+        if state is not ChannelState.UP:
             states.ticked(connection, channel_id, now=now, source=source)
     webhook_facts.wake_parked(connection, evidence.new_key_ids, now)
     return bool(ticked)

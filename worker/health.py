@@ -21,10 +21,12 @@ log = structlog.get_logger(__name__)
 #: How many channels are taken up together, and how many are asked at once.
 BATCH = 200
 ASKERS = 8
+#: A channel that is connected again can send, if only a single message where a tick is awaited first.
+_SENDING = frozenset({ChannelState.UP, ChannelState.MUTE})
 
 
 def check_channels(parts: Parts) -> bool:
-    """Ask about every channel that is due; True when one has come up, so that sending can go on.
+    """Ask about every channel that is due; True when one is connected again, so that sending can go on.
 
     At most one cheap question a channel and interval, however many schedules run.
     """
@@ -59,7 +61,7 @@ def check_channels(parts: Parts) -> bool:
 
 
 def check_now(parts: Parts, channel_id: int) -> bool:
-    """Ask about one channel, because something was heard about it. True when it has come up."""
+    """Ask about one channel, because something was heard about it. True when it is connected again."""
     with snapshot(parts.engine) as connection:
         row = checks.one(connection, channel_id)
     if row is None:
@@ -68,7 +70,8 @@ def check_now(parts: Parts, channel_id: int) -> bool:
 
 
 def _is_news(row: Row[Any], report: ConnectionReport, now: datetime) -> bool:
-    return state_after_report(row.state, row.reason, row.since, report, now) is not None
+    awaited = row.probe_at is not None
+    return state_after_report(row.state, row.reason, row.since, report, now, tick_awaited=awaited) is not None
 
 
 def _confirm(parts: Parts, known: Sequence[tuple[Row[Any], ConnectionReport]]) -> bool:
@@ -90,7 +93,7 @@ def _apply(parts: Parts, row: Row[Any], report: ConnectionReport) -> bool:
     advice = remedy(verdict.state, verdict.reason, row.name)
     said = log.info if advice is None else log.warning
     said("channel_state", channel=row.name, state=verdict.state.value, reason=verdict.reason, advice=advice)
-    return verdict.state is ChannelState.UP
+    return verdict.state in _SENDING
 
 
 def _ask(parts: Parts, row: Row[Any]) -> ConnectionReport:

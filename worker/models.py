@@ -126,7 +126,8 @@ class Channel(Base):
     tick_latency_s: Mapped[float] = mapped_column(default=0.0)
     #: Accepted before this and not ticked: an outage may have swallowed it.
     suspect_before: Mapped[datetime | None]
-    #: While mute: the next single message may be tried from then on, and how many were tried.
+    #: From when on the next single message may be tried while it is mute, and how many were. Kept, whatever WaSender
+    #: says, until a tick has come: NULL means that none is awaited.
     probe_at: Mapped[datetime | None]
     probes: Mapped[int] = mapped_column(Integer, default=0)
 

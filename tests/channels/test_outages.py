@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.outbox.desk import ALICE, BOB, CAROL, NOON, Desk
 from worker.channels import outages, states
@@ -15,6 +15,7 @@ from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Ack, Connection
 from worker.domain.outcomes import Cause
 from worker.models import Outage, OutageMessage
+from worker.outbox.events import Source
 
 C = ChannelState
 
@@ -77,6 +78,32 @@ def test_an_outage_is_opened_once_and_closed_once_whatever_the_channel_goes_thro
 
 def go_mute(desk: Desk, channel_id: int) -> None:
     assert desk.go_mute(channel_id)
+
+
+def test_the_outage_of_a_mute_session_goes_on_while_it_says_connecting_and_connected_and_alarms_once(
+    desk: Desk,
+) -> None:
+    channel_id = desk.channel()
+    go_mute(desk, channel_id)
+    told = {"alarmed_at": desk.now, "alarm_due_at": desk.now}
+    desk.write(lambda c: c.execute(update(Outage).values(**told)))
+    for _ in range(3):
+        desk.wait(60)
+        down(desk, channel_id, "connecting")
+        desk.wait(60)
+        up(desk, channel_id)
+        assert desk.channel_row(channel_id).state is C.MUTE
+        assert only(desk, channel_id).ended_at is None
+    assert only(desk, channel_id).alarmed_at is not None, "people are told of it once more"
+
+
+def test_a_tick_that_comes_while_a_mute_session_is_connecting_counts(desk: Desk) -> None:
+    channel_id = desk.channel()
+    go_mute(desk, channel_id)
+    down(desk, channel_id, "connecting")
+    assert not desk.write(lambda c: states.ticked(c, channel_id, now=desk.now, source=Source.WEBHOOK))
+    up(desk, channel_id)
+    assert desk.channel_row(channel_id).state is C.UP
 
 
 @pytest.mark.parametrize(("trouble", "state"), [(down, C.DOWN), (go_mute, C.MUTE), (block, C.BLOCKED)])

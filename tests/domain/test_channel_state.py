@@ -70,6 +70,16 @@ def test_each_answer_leads_to_its_state(state: ChannelState) -> None:
     assert after(state, "x", refused) == ChannelVerdict(C.BLOCKED, Cause.BAD_KEY)
 
 
+@given(state=st.sampled_from([C.DOWN, C.BLOCKED, C.UNKNOWN, C.MUTE]), reason=st.sampled_from(WORDS), report=reports)
+def test_no_word_of_wasenders_brings_a_channel_up_from_which_a_tick_is_awaited(
+    state: ChannelState, reason: str, report: ConnectionReport
+) -> None:
+    verdict = state_after_report(state, reason, NOON - timedelta(days=1), report, NOON, tick_awaited=True)
+    assert verdict is None or verdict.state is not C.UP
+    if report.connection is Connection.CONNECTED:
+        assert state is C.MUTE or verdict == ChannelVerdict(C.MUTE, "connected_again")
+
+
 @pytest.mark.parametrize("reason", [Cause.NO_SUBSCRIPTION, Cause.WRONG_ADDRESS])
 def test_a_block_that_the_status_cannot_see_lasts_its_time(reason: str) -> None:
     connected = ConnectionReport(connection=Connection.CONNECTED, word="connected")

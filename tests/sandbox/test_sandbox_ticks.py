@@ -193,6 +193,20 @@ def test_a_restart_can_be_of_no_use(sandbox: Sandbox, caller: Any, account: Any,
     assert sandbox.channel("sales")["restarts"] == 2, "a refused restart is none"
 
 
+def test_a_restart_can_go_by_connecting(sandbox: Sandbox, caller: Any, account: Any, eventually: Any) -> None:
+    sandbox.switch("restart_connecting_s", 0.3)
+    sandbox.mute("sales")
+    caller.accept("silence")
+    eventually(lambda: sandbox.channel("sales")["held"] == 1)
+
+    assert account.post("/whatsapp-sessions/501/restart").json()["success"] is True
+
+    assert caller.get("/status").json() == {"status": "connecting"}
+    assert sandbox.ledger()[0].acked_at is None
+    eventually(lambda: caller.get("/status").json() == {"status": "connected"})
+    eventually(lambda: sandbox.ledger()[0].acked_at)
+
+
 def test_held_messages_go_out_in_their_order(sandbox: Sandbox, caller: Any, eventually: Any) -> None:
     sandbox.mute("sales")
     for n in range(5):

@@ -10,12 +10,13 @@ from tests.drain.scene import number, working
 from tests.real_servers import wait_until
 from tests.truth.conftest import TOKEN
 from tests.truth.stage import Stage
+from worker import health
 from worker.channels import states
 from worker.database import transaction
 from worker.domain.channel_state import ChannelState
 from worker.outbox.events import Source
 
-MUTE, UP = ChannelState.MUTE, ChannelState.UP
+DOWN, MUTE, UP = ChannelState.DOWN, ChannelState.MUTE, ChannelState.UP
 TIMEOUT_S = 60  # the usual one
 
 
@@ -139,10 +140,83 @@ def test_with_a_token_a_mute_session_is_restarted_once_and_that_brings_it_back(s
 def test_a_restart_that_does_not_help_is_not_repeated_in_the_same_outage(stage: Stage) -> None:
     stage.sandbox.switch("restart_unmutes", False)
     gone_mute(stage)
+    before = len(stage.sandbox.requests())
     stage.live(1200, step_s=100)
 
     assert state(stage) is MUTE
     assert stage.sandbox.channel("default")["restarts"] == 1
+    assert len(stage.sandbox.requests()) >= before + 4, "no single message was tried after it"
+
+
+def restarting(stage: Stage, *, unmutes: bool) -> None:
+    """The mute session was restarted, and its own word is that it is connecting, and then connected, once more."""
+    stage.sandbox.switch("restart_unmutes", unmutes)
+    stage.sandbox.switch("restart_connecting_s", 3600)
+    gone_mute(stage, then="stuck")
+    stage.live(60, until=lambda: state(stage) is DOWN)
+    assert stage.sandbox.channel("default")["restarts"] == 1
+    stage.live(30)
+    assert len(stage.sandbox.ledger()) == 60, "something was sent while it was connecting"
+    stage.sandbox.set_status("default", "connected")
+
+
+@pytest.mark.usefixtures("with_token")
+def test_a_mute_session_that_says_connected_after_its_restart_is_tried_at_once_and_believed_by_a_tick(
+    stage: Stage,
+) -> None:
+    restarting(stage, unmutes=True)
+
+    stage.live(60, until=lambda: state(stage) is UP)
+
+    news = [(row.before, row.after, row.reason) for row in stage.crm.events(None)[-3:]]
+    assert news == [
+        ("mute", "down", "connecting"),
+        ("down", "mute", "connected_again"),
+        ("mute", "up", "ticked"),
+    ]
+    (outage,) = stage.outages()
+    assert (outage.ended_at is None, outage.ended_by) == (False, "info")
+
+
+@pytest.mark.usefixtures("with_token")
+def test_a_restart_that_goes_by_connecting_and_does_not_help_ends_no_outage_and_uses_up_no_resend(
+    stage: Stage,
+) -> None:
+    restarting(stage, unmutes=False)
+    for _ in range(4):
+        stage.live(30, until=lambda: state(stage) is MUTE)
+        before = len(stage.sandbox.requests())
+        stage.beat()
+        assert len(stage.sandbox.requests()) <= before + 1
+        stage.live(300, step_s=30)
+        assert state(stage) is MUTE
+        stage.sandbox.set_status("default", "connecting")
+        stage.live(30, until=lambda: state(stage) is DOWN)
+        stage.sandbox.set_status("default", "connected")
+    stage.live(2000, step_s=100)
+
+    (outage,) = stage.outages()
+    assert outage.ended_at is None
+    assert stage.sandbox.channel("default")["restarts"] == 1
+    assert {row.resends for row in stage.crm.messages()} == {0}
+    assert len(stage.sandbox.ledger()) > 64, "no single message was tried any more"
+    assert "up" not in [row.after for row in stage.crm.events(None)[-9:]]
+
+
+def test_a_mute_session_that_was_lost_and_linked_again_tries_one_message_first(stage: Stage) -> None:
+    gone_mute(stage, then="stuck")
+    stage.sandbox.set_status("default", "need_scan")
+    stage.live(30, until=lambda: state(stage) is DOWN)
+    stage.sandbox.unmute("default")
+    stage.sandbox.scan("default")
+    before = len(stage.sandbox.requests())
+    stage.pass_time(30)
+    assert health.check_channels(stage.parts), "nobody was woken to try it"
+    stage.send()
+
+    assert len(stage.sandbox.requests()) == before + 1
+    assert state(stage) is MUTE
+    stage.live(60, until=lambda: state(stage) is UP)
 
 
 def test_without_a_token_nothing_is_restarted(stage: Stage) -> None:

@@ -11,14 +11,14 @@ from worker.models import Channel
 
 _ASKED = (
     *(Channel.id, Channel.name, Channel.api_key_encrypted),
-    *(Channel.state, Channel.reason, Channel.since),
+    *(Channel.state, Channel.reason, Channel.since, Channel.probe_at),
 )
 
 
 def take_due_checks(connection: Connection, *, now: datetime, again_at: datetime, most: int) -> Sequence[Any]:
     """Channels to ask about; nobody else gets them before `again_at`.
 
-    Rows: id, name, api_key_encrypted, state, reason, since.
+    Rows: id, name, api_key_encrypted, state, reason, since, probe_at.
     """
     rows = connection.execute(
         select(*_ASKED)

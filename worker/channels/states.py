@@ -27,9 +27,13 @@ def apply_report(
     kept = _locked(connection, channel_id)
     if report.connection is not Connectivity.UNVERIFIED:
         connection.execute(update(Channel).where(Channel.id == channel_id).values(checked_at=now))
-    verdict = state_after_report(kept.state, kept.reason, kept.since, report, now)
+    verdict = state_after_report(
+        kept.state, kept.reason, kept.since, report, now, tick_awaited=kept.probe_at is not None
+    )
     if verdict is not None:
         _write(connection, kept, verdict, now=now, source=source)
+        if verdict.state is ChannelState.MUTE:  # connected again: the next single message shows whether that helped
+            connection.execute(update(Channel).where(Channel.id == channel_id).values(probe_at=now))
     return verdict
 
 
@@ -57,9 +61,14 @@ def go_mute(
 
 
 def ticked(connection: Connection, channel_id: int, *, now: datetime, source: Source) -> bool:
-    """WhatsApp has ticked a message of this channel: a mute one is up again. True if that is news."""
+    """WhatsApp has ticked a message of this channel: a mute one is up again. True if that is news.
+
+    One that is out of service for another reason by now will be believed when WaSender says connected.
+    """
     kept = _locked(connection, channel_id)
     if kept.state is not ChannelState.MUTE:
+        if kept.probe_at is not None:
+            connection.execute(update(Channel).where(Channel.id == channel_id).values(probe_at=None, probes=0))
         return False
     verdict = ChannelVerdict(ChannelState.UP, "ticked")
     _write(connection, kept, verdict, now=now, source=source)

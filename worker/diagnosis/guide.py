@@ -198,7 +198,7 @@ GUIDE: tuple[Entry, ...] = (
     ),
     Entry(
         title="WaSender says connected, but nothing gets through",
-        cases=_of(("sending_proven",), "no_ticks", "mute", "refuses_sends"),
+        cases=_of(("sending_proven",), "no_ticks", "mute", "refuses_sends", "connected_again"),
         what_happens=(
             "The session behind the API is gone although its status is green. Truetick has stopped before more "
             "messages are swallowed, and tries single ones; the first tick ends it."

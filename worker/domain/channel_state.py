@@ -34,6 +34,9 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 #: Why a channel is paused while its key is replaced.
 KEY_ROTATION = "key_rotation"
 
+#: Why a channel is mute whose session was lost and is connected again since it fell silent.
+CONNECTED_AGAIN = "connected_again"
+
 #: A refusal that `GET /status` does not show is believed this long before one message tries again.
 BLOCK_RETRY_AFTER = timedelta(minutes=10)
 #: Blocks that a good answer of `GET /status` disproves at once.
@@ -49,16 +52,27 @@ class ChannelVerdict:
 
 
 def state_after_report(
-    state: ChannelState, reason: str, since: datetime, report: ConnectionReport, now: datetime
+    state: ChannelState,
+    reason: str,
+    since: datetime,
+    report: ConnectionReport,
+    now: datetime,
+    *,
+    tick_awaited: bool = False,
 ) -> ChannelVerdict | None:
-    """What WaSender's answer to "are you connected?" makes of a channel; None where it brings no news."""
+    """What WaSender's answer to "are you connected?" makes of a channel; None where it brings no news.
+
+    `tick_awaited`: it was mute, and nothing has been ticked since, so its "connected" leads back to mute, whatever
+    it said in between.
+    """
     if state is C.PAUSED or report.connection is Connection.UNVERIFIED:
         return None
     if report.connection is Connection.CONNECTED and state is C.MUTE:
         return None  # it said so all along; only a tick speaks for it
     if report.connection is Connection.CONNECTED:
         stands = state is C.BLOCKED and reason not in _DISPROVED_BY_STATUS and now - since < BLOCK_RETRY_AFTER
-        after = ChannelVerdict(C.BLOCKED, reason) if stands else ChannelVerdict(C.UP, report.word)
+        back = ChannelVerdict(C.MUTE, CONNECTED_AGAIN) if tick_awaited else ChannelVerdict(C.UP, report.word)
+        after = ChannelVerdict(C.BLOCKED, reason) if stands else back
     elif report.connection is Connection.REFUSED:
         after = ChannelVerdict(C.BLOCKED, report.word)
     else:
