@@ -176,6 +176,23 @@ def test_a_channels_slot_is_kept_while_a_file_is_uploaded(crm: Crm, parts: Parts
     assert time.monotonic() - began < 5
 
 
+def test_an_upload_that_outlasts_the_lease_is_not_made_again(
+    crm: Crm, build: Callable[..., Parts], database_url: str, sandbox: Sandbox
+) -> None:
+    """Too late for its slot, the message goes back to the front, and finds the file's address when it comes again."""
+    parts = build(database_url, TRUETICK_LEASE_S=1)
+    uploads = counting(sandbox)
+    sandbox.fault("delay", endpoint="upload", seconds=1.5)
+    crm.enqueue(["one"], image_url=keep(parts))
+    crm.enqueue(["two"], to=lambda _: number(1))
+
+    drain(parts)
+
+    assert crm.texts() == ["one", "two"]
+    assert crm.states() == ["accepted", "accepted"]
+    assert uploads() == 1
+
+
 def test_no_file_is_named_by_what_only_we_can_read(crm: Crm, parts: Parts, sandbox: Sandbox) -> None:
     crm.enqueue(["one"], image_url=keep(parts), to=lambda _: "120363041234567890@g.us")
     drain(parts)

@@ -2,6 +2,9 @@
 
 import json
 import socket
+import ssl
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.gateway.scripted_server import Connect, Serve, answering, http_answer, read_request
 from worker.domain.outcomes import OUTCOME_RULES, Cause, Outcome, OutcomeKind
+from worker.gateway import wire
 from worker.gateway.media import Uploaded, classify_upload
 from worker.gateway.numbers import NOT_KNOWN, NumberAnswer, classify_number
 
@@ -126,6 +130,55 @@ def test_an_upload_that_gets_no_answer_was_not_sent(connect: Connect, serve: Ser
     no_key = connect("http://127.0.0.1:1").upload("a\nb", PNG, "image/png")
     assert isinstance(no_key, Outcome)
     assert no_key.cause is Cause.BAD_KEY
+
+
+#: More than the buffers of both ends hold, so that it is written as fast as it is read.
+LARGE = bytes(12 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_large_file_is_given_the_time_that_a_slow_line_needs(
+    connect: Connect, serve: Serve, server_tls: ssl.SSLContext, certificate: Path, encrypted: bool
+) -> None:
+    """Writing takes longer than the connect timeout, although every byte of it goes out."""
+
+    def read_slowly(conn: socket.socket) -> None:
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        time.sleep(1.5)
+        read_request(conn)
+        conn.sendall(http_answer(json.dumps({"success": True, "publicUrl": URL}).encode()))
+
+    server = serve(read_slowly, server_tls if encrypted else None)
+    client = connect(server.url, ca_file=str(certificate), connect_timeout_s=1, read_timeout_s=5)
+
+    assert client.upload(KEY, LARGE, "video/mp4") == Uploaded(public_url=URL)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_line_that_trickles_does_not_hold_an_upload_for_ever(
+    connect: Connect,
+    serve: Serve,
+    server_tls: ssl.SSLContext,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encrypted: bool,
+) -> None:
+    monkeypatch.setattr(wire, "SLOWEST_WRITING_BYTES_PER_S", 48 * 1024 * 1024)
+
+    def trickle(conn: socket.socket) -> None:
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        while conn.recv(16 * 1024):
+            time.sleep(0.05)
+
+    server = serve(trickle, server_tls if encrypted else None)
+    client = connect(server.url, ca_file=str(certificate), connect_timeout_s=1)
+    began = time.monotonic()
+
+    became = client.upload(KEY, LARGE, "video/mp4")
+
+    assert isinstance(became, Outcome)
+    assert became.cause is Cause.MEDIA_NOT_UPLOADED
+    assert time.monotonic() - began < 6
 
 
 def test_a_number_is_asked_about_in_one_get(connect: Connect, serve: Serve) -> None:

@@ -30,8 +30,9 @@ class GatewayClient:
     """Speaks to one WaSender server. Safe to share between threads; make one per process (after a fork).
 
     `base_url` may lack the `/api` at its end. `connect_timeout_s` bounds connecting (with the look-up of the name),
-    the TLS handshake and writing, each of them; `read_timeout_s` the whole answer to a send, `question_timeout_s`
-    that to a question (info, status): an answer to a send is worth waiting for, a question can be asked again.
+    the TLS handshake and writing (a file longer, by its size), each of them; `read_timeout_s` the whole answer to a
+    send, `question_timeout_s` that to a question (info, status): an answer to a send is worth waiting for, a
+    question can be asked again.
     `ca_file` names a bundle of trusted certificates in place of certifi's. Proxies, netrc and certificates of the
     environment are not read. Raises `NotConfigured` for an unusable URL.
     """

@@ -26,6 +26,9 @@ from worker.gateway.dialling import dial
 #: A connection idle for longer is not used again: many a proxy or NAT forgets it silently after a minute, and a
 #: message written into the void is a message in doubt.
 MAX_IDLE_S = 30.0
+#: A large body has so much longer to be written: a file of 16 MB gets out of a slow uplink, too.
+SLOWEST_WRITING_BYTES_PER_S = 64 * 1024
+_PIECE_BYTES = 64 * 1024
 
 
 class NeverConnected(Exception):
@@ -103,6 +106,19 @@ class _Telling(_Connection):
             self.close()
             raise NeverConnected(type(error).__name__) from error
         self._answered_at = time.monotonic()
+
+    def send(self, data: Any) -> None:
+        """Write a large body in pieces, until a moment that no trickle can put off, be it through TLS or not."""
+        if not isinstance(data, bytes) or len(data) <= _PIECE_BYTES or self.timeout is None:
+            super().send(data)
+            return
+        until = time.monotonic() + self.timeout + len(data) / SLOWEST_WRITING_BYTES_PER_S
+        for start in range(0, len(data), _PIECE_BYTES):
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("the request was not written in time")
+            self.sock.settimeout(left_s)
+            super().send(memoryview(data)[start : start + _PIECE_BYTES])
 
     def getresponse(self) -> Any:
         if tell := _tell_written.get():
