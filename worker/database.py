@@ -3,11 +3,11 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
@@ -16,6 +16,8 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
+
+Result = TypeVar("Result")
 
 #: What a database that is away, restarting, locked or (in a failover) read-only raises, and a pool whose connections
 #: all hang on one that is stuck: the work is worth trying again.
@@ -109,9 +111,24 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+#: So often work is done that the database breaks off each time in favour of somebody else's.
+MOST_TRIES = 3
+
+
 def was_broken_off(error: BaseException) -> bool:
     """Did transactions wait for each other, and this one was sacrificed? Nothing of it is stored: do it again."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) in _BROKEN_OFF
+
+
+def despite_deadlocks(work: Callable[[], Result]) -> Result:
+    """What `work`, one transaction, gives; it is begun anew when it is broken off, a few times."""
+    for _ in range(MOST_TRIES - 1):
+        try:
+            return work()
+        except OperationalError as error:
+            if not was_broken_off(error):
+                raise
+    return work()
 
 
 def insert_unless_there(connection: Connection, table: type[DeclarativeBase]) -> Any:

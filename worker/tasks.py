@@ -14,7 +14,7 @@ from worker import doubt, evidence, health, hearing, intake, recovery
 from worker import sweep as sweeping
 from worker.callbacks.teller import Teller, anything_new, anything_to_do
 from worker.celery_app import BrokerTrouble, app
-from worker.database import was_broken_off
+from worker.database import MOST_TRIES, was_broken_off
 from worker.drain import Drainer
 from worker.masking import MaskedRequest
 from worker.parts import parts
@@ -64,10 +64,6 @@ def send_message(self: Any, /, *positional: Any, **request: Any) -> str:
     if intake.needs_wake(parts(), enqueued):
         wake_drain()
     return str(enqueued.message_id)
-
-
-#: So often a task's work is done, if the database breaks it off each time in favour of somebody else's.
-MOST_TRIES = 3
 
 
 def _database_permitting(work: Callable[[], None]) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ from crm_bridge.web import json_body
 from crm_bridge.web.bounded import Bounded, TookTooLong
 from crm_bridge.web.problems import Problem, note_broken
 from worker import intake
-from worker.database import DatabaseAway, transaction
+from worker.database import DatabaseAway, despite_deadlocks, transaction
 from worker.domain.errors import TruetickError
 from worker.domain.message_request import SendRequest, parse_request
 from worker.outbox import reading
@@ -70,7 +71,9 @@ def store_all(parts: Parts, database: Bounded, given: Sequence[Any], *, key: str
     for begin in range(0, len(items), CHUNK):
         chunk = items[begin : begin + CHUNK]
         try:
-            became = database.run(lambda chunk=chunk: _store(parts, chunk))  # type: ignore[misc]
+            store = partial(_store, parts, chunk)
+            # Another bulk with the same keys in another order holds what this one waits for, and the other way round.
+            became = database.run(partial(despite_deadlocks, store))
         except (TookTooLong, *DatabaseAway):
             if begin == 0:
                 raise

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from uuid import uuid4
 
 from worker import intake
-from worker.database import transaction
+from worker.database import despite_deadlocks, transaction
 from worker.domain.errors import Conflict, InvalidRequest, TruetickError
 from worker.domain.message_request import SendRequest
 from worker.importing.plan import DUPLICATE_ROW, Plan
@@ -82,7 +83,8 @@ class Import:
         """Store what can be stored of a chunk. Returns one of the messages that it made, for each channel."""
         asked = {row.number: self._asked(row) for row in chunk}
         sound = {number: request for number, request in asked.items() if isinstance(request, SendRequest)}
-        became = dict(zip(sound, self._store(list(sound.values())), strict=True))
+        stored = despite_deadlocks(partial(self._store, list(sound.values())))
+        became = dict(zip(sound, stored, strict=True))
         made: dict[int, Enqueued] = {}
         for row in chunk:
             request = asked[row.number]
