@@ -1,9 +1,7 @@
 """Every error of the HTTP API, in one form: application/problem+json (RFC 9457) with a stable `code` beside it."""
 
-import json
 import secrets
 import traceback
-from http import HTTPStatus
 
 import structlog
 from apiflask import APIFlask
@@ -14,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RoutingException
 
 from crm_bridge.web.bounded import TookTooLong
+from crm_bridge.web.problem_body import CONTENT_TYPE, problem_body
 from worker.database import DatabaseAway, was_broken_off
 from worker.domain.errors import Conflict, GatewayTrouble, InvalidNumber, InvalidRequest, NotFound, TruetickError
 from worker.readiness import lacks_tables
@@ -50,14 +49,7 @@ class Problem(Exception):
 
 
 def problem_response(status: int, code: str, detail: str, **more: object) -> Response:
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    return Response(json.dumps(body | more), status, content_type="application/problem+json")
+    return Response(problem_body(status, code, detail, **more), status, content_type=CONTENT_TYPE)
 
 
 def register(app: APIFlask | Blueprint) -> None:

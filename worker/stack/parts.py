@@ -13,8 +13,9 @@ from worker.stack.probes import http_answers
 LOOPBACK = "127.0.0.1"
 #: The folder that `worker` is imported from: children find it from any working directory.
 SOURCE = Path(__file__).resolve().parent.parent.parent
-#: The web application, named only: this side never imports it.
+#: The web application and its server's worker, named only: this side never imports them.
 WEB_APP = "crm_bridge.web:create_app()"
+WEB_WORKER = "crm_bridge.web.server_worker.ServerWorker"
 WEB_THREADS = 16
 #: A worker may be in the middle of a POST; it gets the time to hear the answer.
 WORKER_GRACE_S = 40.0
@@ -79,8 +80,10 @@ def web_command(host: str, port: int) -> list[str]:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return [
         *(sys.executable, "-m", "gunicorn", WEB_APP, "--bind", address),
-        *("--worker-class", "gthread", "--workers", "1", "--threads", str(WEB_THREADS)),
+        *("--worker-class", WEB_WORKER, "--workers", "1", "--threads", str(WEB_THREADS)),
         *("--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning"),
+        # What is larger never reaches the application, whose own limits are narrower (`crm_bridge.web.request_size`).
+        *("--limit-request-line", "8190", "--limit-request-field_size", "16384", "--limit-request-fields", "200"),
     ]
 
 
