@@ -1,6 +1,7 @@
 """Why a message is where it is: the chain of causes, whose turn it is, what to do and when it should go out."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,8 @@ from worker.domain.channel_state import ChannelState
 from worker.domain.durations import lasting
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import OUTCOME_RULES, Cause
+from worker.domain.quiet_hours import QuietHours
+from worker.outbox import first_contacts
 from worker.outbox.reading import MOST_COUNTED, Log, MessageView, attempt_log, event_log, get, messages_ahead
 
 S = MessageState
@@ -39,6 +42,8 @@ _TURN = {
     "window_full": "whatsapp",
     "recipient_waits": "truetick",
 }
+#: What ends with something that comes when it comes: a tick, or another message's fate.
+_NOBODY_KNOWS_WHEN = frozenset({"window_full", "recipient_waits"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +77,26 @@ class Explanation:
         }
 
 
-def explain(connection: Connection, message_id: UUID, *, now: datetime, check_interval_s: float) -> Explanation:
-    """Raises NotFound."""
+def explain(
+    connection: Connection,
+    message_id: UUID,
+    *,
+    now: datetime,
+    check_interval_s: float,
+    quiet_hours: QuietHours | None = None,
+) -> Explanation:
+    """`quiet_hours` are those that are configured. Raises NotFound."""
     message = get(connection, message_id, now)
     channels = standings(connection, now=now, check_interval_s=check_interval_s)
     channel = next(channel for channel in channels if channel.name == message.channel.name)
     ahead, expected_at = None, None
     if message.state is S.QUEUED:
         ahead = messages_ahead(connection, message, channel.id, max(now, message.due_at))
-        if channel.sends and ahead < MOST_COUNTED:
-            expected_at = _expected_at(connection, message, channel, ahead, now)
+        waits = message.pending is not None and message.pending.code in _NOBODY_KNOWS_WHEN
+        if channel.sends and ahead < MOST_COUNTED and not waits:
+            with suppress(OverflowError):  # of a time so far away nobody knows either
+                its_slot = _turn_at(connection, message, channel, ahead, now)
+                expected_at = _not_held(connection, message, channel, its_slot, quiet_hours)
     attempts = attempt_log(connection, message.seq)
     turn, action = _turn(message, channel)
     return Explanation(
@@ -160,9 +175,12 @@ def _queue_sentence(message: MessageView, channel: ChannelStanding, ahead: int, 
     before = "One message goes" if ahead == 1 else count
     pacing = message.channel.pacing
     first = max(now, slot or now)
-    wait = pacing.slot_in_turn(first, ahead) - first
+    try:
+        takes = lasting(pacing.slot_in_turn(first, ahead, at_least=message.channel.window_step) - first)
+    except OverflowError:
+        takes = "thousands of years"
     cap = f" and at most {pacing.daily_cap} a day" if pacing.daily_cap else ""
-    return f"{before} out before it on this channel; at the pace {pacing.pace}{cap} that takes {lasting(wait)}{once}."
+    return f"{before} out before it on this channel; at the pace {pacing.pace}{cap} that takes {takes}{once}."
 
 
 def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | None]:
@@ -179,13 +197,29 @@ def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | No
     return _TURN.get(message.pending.code, "person"), action
 
 
-def _expected_at(
+def _turn_at(
     connection: Connection, message: MessageView, channel: ChannelStanding, ahead: int, now: datetime
 ) -> datetime:
     """Its turn after all before it; one that is scheduled goes with those that are due at the same time, at least."""
-    pacing, first_slot = message.channel.pacing, max(now, message.channel.next_slot_at or now)
-    turn = pacing.slot_in_turn(first_slot, ahead)
+    pacing, step = message.channel.pacing, message.channel.window_step
+    first_slot = max(now, message.channel.next_slot_at or now)
+    turn = pacing.slot_in_turn(first_slot, ahead, at_least=step)
     if message.due_at <= now:
         return turn
     with_it = messages_ahead(connection, message, channel.id, message.due_at, since=message.due_at)
-    return max(turn, pacing.slot_in_turn(max(first_slot, message.due_at), with_it))
+    return max(turn, pacing.slot_in_turn(max(first_slot, message.due_at), with_it, at_least=step))
+
+
+def _not_held(
+    connection: Connection,
+    message: MessageView,
+    channel: ChannelStanding,
+    turn: datetime,
+    quiet_hours: QuietHours | None,
+) -> datetime:
+    """When it may go out at the earliest if its turn comes then: after quiet hours, within a day's first contacts."""
+    if message.first_contact and message.recipient is not None:
+        turn = first_contacts.stranger_waits_until(connection, channel.id, message.recipient, turn) or turn
+    if quiet_hours is not None and message.quiet_zone is not None:
+        turn = quiet_hours.until(turn, message.quiet_zone) or turn
+    return turn

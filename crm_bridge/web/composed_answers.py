@@ -66,7 +66,8 @@ class Explanation(_Shape):
     """`because` is the chain of causes, the nearest first. `whose_turn` names who can move the message on.
 
     While it is queued, `messages_ahead` go out before it (counting stops at 10,000), and `expected_at` is when its
-    turn comes at the channel's present pace; null where nobody can know, as on a channel that cannot send.
+    turn comes at the channel's present pace and nothing holds it back any more; null where nobody can know, as on a
+    channel that cannot send, or while a tick is awaited.
     """
 
     message: Message

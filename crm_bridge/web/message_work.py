@@ -45,9 +45,15 @@ def read(parts: Parts, message_id: UUID) -> dict[str, Any]:
 
 
 def explain_one(parts: Parts, message_id: UUID) -> dict[str, Any]:
-    interval_s = parts.settings.check_interval_s
+    settings = parts.settings
     with snapshot(parts.engine) as connection:
-        return explain(connection, message_id, now=parts.clock(), check_interval_s=interval_s).as_json()
+        return explain(
+            connection,
+            message_id,
+            now=parts.clock(),
+            check_interval_s=settings.check_interval_s,
+            quiet_hours=settings.quiet_hours,
+        ).as_json()
 
 
 def decide(parts: Parts, message_id: UUID, decision: Callable[..., object]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from tests.outbox.desk import ALICE, BOB, CAROL, PACE, Desk
 from worker.domain.channel_state import ChannelState
 from worker.domain.outcomes import Cause
 from worker.domain.pace import Pacing
+from worker.domain.quiet_hours import QuietHours
 from worker.why import Explanation, explain
 
 Why = Callable[[int], Explanation]
@@ -30,7 +31,9 @@ def why(sqlite_desk: Desk) -> Why:
     def ask(seq: int) -> Explanation:
         desk = sqlite_desk
         explained: Explanation = desk.write(
-            lambda c: explain(c, desk.message(seq).id, now=desk.now, check_interval_s=30)
+            lambda c: explain(
+                c, desk.message(seq).id, now=desk.now, check_interval_s=30, quiet_hours=desk.quiet_hours
+            )
         )
         assert explained.because
         return explained
@@ -116,6 +119,84 @@ def test_nothing_is_promised_of_a_channel_that_nobody_has_checked_lately(
     assert (told.whose_turn, told.expected_at) == ("person", None)
     assert "so that is not certain" in told.because[1]
     assert "truetick up" in (told.action or "")
+
+
+@pytest.mark.parametrize("daily_cap", [None, 1])
+def test_of_a_time_at_the_end_of_the_calendar_nothing_is_promised(
+    sqlite_desk: Desk, channel_id: int, why: Why, daily_cap: int | None
+) -> None:
+    sqlite_desk.set_channel(channel_id, daily_cap=daily_cap)
+    seqs = [sqlite_desk.enqueue(channel_id, to, send_after="9999-12-31T23:59:59Z") for to in (ALICE, BOB)]
+
+    assert why(seqs[1]).expected_at is None
+    assert "9999-12-31" in why(seqs[1]).because[0]
+
+
+def test_a_backlog_of_thousands_of_years_is_told_as_such(sqlite_desk: Desk, channel_id: int, why: Why) -> None:
+    for _ in range(300):
+        sqlite_desk.enqueue(channel_id, BOB)
+    seq = sqlite_desk.enqueue(channel_id)
+    sqlite_desk.set_channel(channel_id, pace_messages=1, pace_seconds=999_999, slowdown=1000.0)
+
+    assert why(seq).expected_at is None
+    assert "thousands of years" in why(seq).because[1]
+
+
+def test_nothing_is_promised_while_a_tick_or_another_messages_fate_is_awaited(
+    sqlite_desk: Desk, channel_id: int, why: Why
+) -> None:
+    sqlite_desk.enqueue(channel_id, ALICE)
+    sqlite_desk.lease()
+    sqlite_desk.finish(sqlite_desk.claim_one(channel_id), Cause.TIMEOUT)
+    behind, other = sqlite_desk.enqueue(channel_id, ALICE), sqlite_desk.enqueue(channel_id, BOB)
+
+    assert why(behind).message.pending.code == "recipient_waits"  # type: ignore[union-attr]
+    assert why(behind).expected_at is None
+    assert why(other).expected_at is not None
+    sqlite_desk.finish(sqlite_desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+    last = sqlite_desk.enqueue(channel_id, CAROL)
+    sqlite_desk.set_channel(channel_id, unacked_window=1)
+
+    assert why(last).message.pending.code == "window_full"  # type: ignore[union-attr]
+    assert why(last).expected_at is None
+
+
+def test_ticks_that_are_slower_than_the_pace_set_it(sqlite_desk: Desk, channel_id: int, why: Why) -> None:
+    sqlite_desk.set_channel(channel_id, tick_latency_s=40.0, unacked_window=2)
+    seqs = [sqlite_desk.enqueue(channel_id, to) for to in (ALICE, BOB, CAROL)]
+
+    told = why(seqs[2])
+
+    assert told.expected_at == sqlite_desk.now + timedelta(seconds=2 * 20)
+    assert "that takes 40 s" in told.because[-1]
+    sqlite_desk.set_channel(channel_id, unacked_window=20)
+    assert why(seqs[2]).expected_at == sqlite_desk.now + 2 * STEP
+
+
+def test_what_heeds_quiet_hours_goes_out_when_they_end(sqlite_desk: Desk, channel_id: int, why: Why) -> None:
+    """Noon in UTC is half past five in India's afternoon."""
+    sqlite_desk.quiet_hours = QuietHours.parse("17:00-19:00")
+    heeds = sqlite_desk.enqueue(channel_id, ALICE, quiet_hours=True)
+    evening = (sqlite_desk.now + 3 * HOUR).isoformat()
+    later = sqlite_desk.enqueue(channel_id, BOB, quiet_hours=True, send_after=evening)
+
+    assert why(heeds).expected_at == sqlite_desk.now + timedelta(hours=1, minutes=30)
+    assert why(sqlite_desk.enqueue(channel_id, CAROL)).expected_at == sqlite_desk.now + STEP
+    assert why(later).expected_at == sqlite_desk.now + 3 * HOUR
+
+
+def test_a_stranger_waits_for_the_next_day_when_todays_budget_is_used_up(
+    sqlite_desk: Desk, channel_id: int, why: Why
+) -> None:
+    sqlite_desk.set_channel(channel_id, first_contact_cap=1)
+    first, second = sqlite_desk.enqueue(channel_id, ALICE), sqlite_desk.enqueue(channel_id, BOB)
+    assert why(first).expected_at == sqlite_desk.now
+    sqlite_desk.lease()
+    sqlite_desk.finish(sqlite_desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+
+    midnight = sqlite_desk.now.replace(hour=0) + timedelta(days=1)
+    assert why(second).expected_at == midnight
+    assert why(sqlite_desk.enqueue(channel_id, ALICE)).expected_at < midnight  # type: ignore[operator]
 
 
 def test_what_is_with_wasender_waits_for_whatsapps_tick(sqlite_desk: Desk, channel_id: int, why: Why) -> None:

@@ -118,9 +118,15 @@ def _tell(explained: Explanation, done: str, *, as_json: bool) -> None:
 
 
 def _explain(parts: Parts, message_id: UUID) -> Explanation:
-    interval_s = parts.settings.check_interval_s
+    settings = parts.settings
     with snapshot(parts.engine) as connection:
-        return explain(connection, message_id, now=parts.clock(), check_interval_s=interval_s)
+        return explain(
+            connection,
+            message_id,
+            now=parts.clock(),
+            check_interval_s=settings.check_interval_s,
+            quiet_hours=settings.quiet_hours,
+        )
 
 
 def _advice(explained: Explanation, workers: Workers) -> list[str]:

@@ -179,13 +179,18 @@ class Pacing:
             return self
         return replace(self, posts_that_day=self.posts_that_day - 1)
 
-    def slot_in_turn(self, first: datetime, ahead: int) -> datetime:
-        """When the message with `ahead` others before it should go out, if the next one goes at `first`."""
+    def slot_in_turn(self, first: datetime, ahead: int, *, at_least: timedelta = timedelta()) -> datetime:
+        """When the message with `ahead` others before it should go out, if the next one goes at `first`.
+
+        `at_least` is from one to the next, where something else than the pace is slower. Raises OverflowError where
+        no calendar reaches.
+        """
+        step = max(self.interval, at_least)
         first = self.allowed_from(first)
         if self.daily_cap is None or ahead < (left := self.daily_cap - self.posts_on_day_of(first)):
-            return first + ahead * self.interval
+            return first + ahead * step
         days, place = divmod(ahead - left, self.daily_cap)
-        return _midnight(first, days=1 + days) + MIDNIGHT_GUARD + place * self.interval
+        return _midnight(first, days=1 + days) + MIDNIGHT_GUARD + place * step
 
     # Refusals as "too many", and recovery
 

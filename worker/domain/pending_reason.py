@@ -33,6 +33,8 @@ class ChannelView:
     #: Messages without a tick, and how many there may be.
     unacked: int = 0
     unacked_window: int = 1
+    #: From WaSender's answer to the tick, as a rule.
+    tick_latency_s: float = 0.0
     pacing: Pacing
 
     def rests(self, now: datetime) -> PendingReason | None:
@@ -50,6 +52,11 @@ class ChannelView:
         if self.failures or by_chance:
             return None
         return PendingReason("throttled", f"WaSender asked to wait; sending goes on at {slot:%H:%M:%S} UTC.")
+
+    @property
+    def window_step(self) -> timedelta:
+        """From one message to the next as the window lets them out: each tick makes room for another one."""
+        return timedelta(seconds=self.tick_latency_s / max(1, self.unacked_window))
 
     @property
     def slowness(self) -> str | None:

@@ -63,6 +63,14 @@ def known_to(connection: Connection, pairs: Collection[tuple[int, str]]) -> set[
     return {(row.channel_id, row.recipient) for row in connection.execute(_KNOWN, asked)}
 
 
+def stranger_waits_until(connection: Connection, channel_id: int, recipient: str, at: datetime) -> datetime | None:
+    """When this recipient may be written to, if it is a stranger and that day's budget is used up; else None."""
+    columns = (Channel.first_contact_cap, Channel.first_contacts_on, Channel.first_contacts_that_day)
+    row = connection.execute(select(*columns).where(Channel.id == channel_id)).one()
+    pair = (channel_id, recipient)
+    return next_day(at) if is_used_up(row, at) and pair not in known_to(connection, {pair}) else None
+
+
 def is_used_up(row: Any, now: datetime) -> bool:
     """Has this channel (first_contact_cap and its counts) no first contact left today?"""
     return row.first_contact_cap is not None and _used(row, now) >= row.first_contact_cap

@@ -42,6 +42,8 @@ class MessageView:
     error_code: str | None
     error_message: str | None
     due_at: datetime
+    quiet_zone: str | None
+    first_contact: bool
     expires_at: datetime | None
     created_at: datetime
     accepted_at: datetime | None
@@ -115,7 +117,7 @@ _SELECT: Select[Any] = select(
     Channel.reason.label("channel_reason"),
     Channel.next_slot_at.label("channel_next_slot_at"),
     Channel.failures.label("channel_failures"),
-    *(Channel.unacked_window, Channel.suspect_before, unacked().label("channel_unacked")),
+    *(Channel.unacked_window, Channel.tick_latency_s, Channel.suspect_before, unacked().label("channel_unacked")),
     recipient_waits(Message).label("recipient_waits"),
     *(Channel.pace_messages, Channel.pace_seconds, Channel.slowdown),
     *(Channel.daily_cap, Channel.posts_on, Channel.posts_that_day),
@@ -287,6 +289,7 @@ def _view(row: Row[Any], now: datetime) -> MessageView:
         failures=row.channel_failures,
         unacked=row.channel_unacked,
         unacked_window=row.unacked_window,
+        tick_latency_s=row.tick_latency_s,
         pacing=Pacing.of(row),
     )
     return MessageView(
