@@ -77,6 +77,17 @@ def test_status_is_1_when_there_is_no_channel_or_nobody_checked(on: Truetick) ->
     assert "Start a worker" in said.out
 
 
+def test_channels_are_listed_with_the_word_and_without_it(on: Truetick) -> None:
+    on("channels", "add", "sales", "--api-key", "k")
+
+    listed, bare = on("channels", "list", "--json"), on("channels", "--json")
+    shown = on("channels", "list")
+
+    assert listed.json == bare.json
+    assert [channel["name"] for channel in listed.json["channels"]] == ["sales"]
+    assert (shown.code, "sales" in shown.out) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("options", "extra"),
     [

@@ -52,7 +52,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 @channels.callback()
-def list_channels(context: typer.Context, as_json: AsJson = False) -> None:
+def list_unless_told(context: typer.Context, as_json: AsJson = False) -> None:
     """List, add, pause, resume, set up and reconnect channels (WhatsApp numbers). Without a command, list them.
 
     Example: `truetick channels`
@@ -63,6 +63,19 @@ def list_channels(context: typer.Context, as_json: AsJson = False) -> None:
 
     if not context.invoked_subcommand:
         channel_work.list_them(as_json=as_json)
+
+
+@channels.command("list")
+def list_channels(as_json: AsJson = False) -> None:
+    """List the channels, their states, and what to do about those that cannot send.
+
+    Example: `truetick channels list`
+
+    Example: `truetick channels list --json`
+    """
+    from worker.cli import channel_work
+
+    channel_work.list_them(as_json=as_json)
 
 
 @channels.command()
