@@ -88,6 +88,17 @@ def test_channels_are_listed_with_the_word_and_without_it(on: Truetick) -> None:
     assert (shown.code, "sales" in shown.out) == (0, True)
 
 
+def test_the_default_channel_is_not_added_with_a_key_that_nobody_could_replace(
+    on: Truetick, parts_here: Parts
+) -> None:
+    refused = on("channels", "add", "default", "--api-key", "k")
+
+    assert (refused.code, refused.out) == (1, "")
+    assert "WASENDER_API_KEY" in refused.err
+    with snapshot(parts_here.engine) as connection:
+        assert registry.all_channels(connection) == []
+
+
 @pytest.mark.parametrize(
     ("options", "extra"),
     [

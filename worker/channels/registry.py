@@ -89,10 +89,18 @@ def slot_at(row: Any, pace: Pace, daily_cap: int | None, now: datetime) -> datet
 
 
 def add(connection: Connection, channel: NewChannel, now: datetime) -> int:
-    """Add a channel and return its id. Raises InvalidRequest for a bad name, Conflict for one that is taken."""
+    """Add a channel and return its id. Raises InvalidRequest for a bad name, Conflict for one that is taken, and for
+    a key of the default one: the environment has that, and one that stood here could never be replaced.
+    """
     if not _NAME.fullmatch(channel.name):
         raise InvalidRequest(
             f"{channel.name[:70]!r} cannot be a channel's name. Use 1 to 64 of a-z, 0-9, - and _.", code="bad_name"
+        )
+    if channel.name == DEFAULT_CHANNEL and channel.api_key_encrypted is not None:
+        raise Conflict(
+            f"Channel {DEFAULT_CHANNEL} is the workers' environment's. Set WASENDER_API_KEY there and restart them, "
+            "or add a channel of another name.",
+            code="key_of_environment",
         )
     if channel.pool is not None:
         check_pool(channel.pool)
