@@ -1,26 +1,38 @@
 """The line to the broker: publishes one task by name, and knows within 1.5 s when it cannot.
 
+Looking its name up, trying each of its addresses and shaking hands may take long, and nothing interrupts them. So a
+thread does the publishing, and whoever waits for it gives up in time; a gate keeps it from publishing after that.
+
 Needs Celery and nothing else. Settings of the CRM's own Celery, in its code or its environment, do not reach it.
 """
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
 
+from amqp.exceptions import AccessRefused  # type: ignore[import-untyped]
 from celery import Celery
 from kombu import Connection
 from kombu.pools import ProducerPool
 
 try:
-    from redis.exceptions import ResponseError
+    from redis.exceptions import AuthenticationError, ResponseError
 except ImportError:  # another broker than Redis
 
     class ResponseError(Exception):  # type: ignore[no-redef]
         """Never raised."""
 
+    class AuthenticationError(Exception):  # type: ignore[no-redef]
+        """Never raised."""
 
-#: Connecting, and each question after that; together they stay below 1.5 s.
+
+#: All in all; what is left of 1.5 s is for a busy machine.
+WITHIN_S: Final = 1.3
+#: Connecting to one address, and each question after that.
 CONNECT_TIMEOUT_S: Final = 0.4
 ANSWER_TIMEOUT_S: Final = 0.8
 #: How many threads publish at the same time, and how long another one waits for its turn.
@@ -74,30 +86,49 @@ class BrokerLine:
                 "broker_url cannot be understood; signs such as / and # in a password are %-encoded"
             ) from None
 
-    def publish(self, task: str, *, task_id: str, queue: str, kwargs: Mapping[str, Any], **options: Any) -> None:
-        """Publish one task. Raises NotEnqueued."""
-        app, producers = self._line()
-        is_underway = False
+    def publish(
+        self,
+        task: str,
+        *,
+        task_id: str,
+        queue: str,
+        kwargs: Mapping[str, Any],
+        within_s: float = WITHIN_S,
+        **options: Any,
+    ) -> None:
+        """Publish one task. Raises NotEnqueued, after `within_s` at the latest."""
+        gate, done = _Gate(), Future[None]()
+        publish = partial(self._publish, gate, task, task_id=task_id, queue=queue, kwargs=kwargs, **options)
         try:
-            with producers.acquire(block=True, timeout=TURN_TIMEOUT_S) as producer:
-                self._ask(producer)
-                is_underway = True
-                app.send_task(
-                    task,
-                    kwargs=dict(kwargs),
-                    task_id=task_id,
-                    queue=queue,
-                    producer=producer,
-                    ignore_result=True,
-                    add_to_parent=False,
-                    result_cls=_NoResult,
-                    # What Celery's events and logs show of it: no numbers, no texts.
-                    argsrepr="()",
-                    kwargsrepr="<...>",
-                    **options,
-                )
+            _begin(publish, done)
+            done.result(within_s)
         except Exception as error:  # kombu, redis, amqp and sockets each have theirs
-            raise _not_enqueued(error, task_id, is_underway=is_underway) from None
+            raise _not_enqueued(error, task_id, is_underway=not gate.close()) from None
+        except BaseException:  # whoever was interrupted takes it for not sent
+            gate.close()
+            raise
+
+    def _publish(
+        self, gate: "_Gate", task: str, *, task_id: str, queue: str, kwargs: Mapping[str, Any], **options: Any
+    ) -> None:
+        app, producers = self._line()
+        with producers.acquire(block=True, timeout=TURN_TIMEOUT_S) as producer:
+            self._ask(producer)
+            gate.pass_through()
+            app.send_task(
+                task,
+                kwargs=dict(kwargs),
+                task_id=task_id,
+                queue=queue,
+                producer=producer,
+                ignore_result=True,
+                add_to_parent=False,
+                result_cls=_NoResult,
+                # What Celery's events and logs show of it: no numbers, no texts.
+                argsrepr="()",
+                kwargsrepr="<...>",
+                **options,
+            )
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -132,11 +163,53 @@ class BrokerLine:
                 client.ping()
 
 
+class _Gate:
+    """Between asking the broker and publishing: whoever waits closes it, and then nothing is published any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._is_passed = False
+
+    def pass_through(self) -> None:
+        """Raises TimeoutError where it has been closed."""
+        with self._lock:
+            if self._is_closed:
+                raise TimeoutError
+            self._is_passed = True
+
+    def close(self) -> bool:
+        """Is it closed now? It is not where the publishing has gone through before."""
+        with self._lock:
+            self._is_closed = not self._is_passed
+            return self._is_closed
+
+
+def _begin(publish: Callable[[], None], done: "Future[None]") -> None:
+    # With the caller's context, by which tracing knows what belongs together.
+    thread = threading.Thread(target=copy_context().run, args=(_work, publish, done), daemon=True, name="publish")
+    try:
+        thread.start()
+    except RuntimeError:  # a process that ends, or has no more threads: better unbounded than not at all
+        _work(publish, done)
+
+
+def _work(publish: Callable[[], None], done: "Future[None]") -> None:
+    try:
+        publish()
+    except BaseException as error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
+
+
 def _not_enqueued(error: Exception, task_id: str, *, is_underway: bool) -> NotEnqueued:
     # kombu wraps some errors in its own, and lets others through.
     cause = error if error.__cause__ is None else error.__cause__
-    is_refused = isinstance(cause, ResponseError)
-    if is_refused:
+    is_refused = isinstance(cause, ResponseError | AuthenticationError | AccessRefused)
+    if isinstance(cause, AuthenticationError | AccessRefused):
+        said = "keeps this user out. Nothing was enqueued; correct the user and password in broker_url"
+    elif is_refused:
         said = "refused it: it is full, read-only or keeps this user out. Nothing was enqueued; send it again later"
     elif is_underway:
         said = (

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 #: A wake-up that nobody has heard by then is worthless: the sweep has long found the message.
 WAKE_UP_EXPIRES_S = 60
+#: The CRM's commit waits for it, and a broker that is away should not be felt there for long.
+WAKE_UP_WITHIN_S = 1.0
 #: What storing a message writes to.
 _TABLES = tuple(Base.metadata.tables[name] for name in ("channels", "messages", "events"))
 
@@ -100,7 +102,12 @@ def _synchronous(session: Any) -> Session:
 def _wake(line: BrokerLine) -> None:
     try:
         line.publish(
-            "truetick.drain", task_id=str(uuid4()), queue="truetick.drain", kwargs={}, expires=WAKE_UP_EXPIRES_S
+            "truetick.drain",
+            task_id=str(uuid4()),
+            queue="truetick.drain",
+            kwargs={},
+            within_s=WAKE_UP_WITHIN_S,
+            expires=WAKE_UP_EXPIRES_S,
         )
     except NotEnqueued as error:
         log.warning("wake_up_not_published", problem=str(error), advice="the next sweep finds the message")

@@ -3,17 +3,20 @@
 import multiprocessing
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import redis
 from kombu.utils.json import loads
 
 from crm_bridge import NotEnqueued, Truetick
@@ -106,6 +109,109 @@ def test_a_broker_in_trouble_is_told_within_a_second_and_a_half_and_has_taken_no
     # Nothing appears late: what is enqueued next is all there is.
     after = truetick.send(**HELLO)
     assert [task[0] for task in waiting(broker)] == [str(one) for one in (*before, after)]
+
+
+@contextmanager
+def listening(backlog: int = 16) -> Iterator[int]:
+    """A port at which somebody takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=backlog) as silent:
+        yield silent.getsockname()[1]
+
+
+@contextmanager
+def swallowing() -> Iterator[int]:
+    """A port that swallows every attempt to connect, as a firewall does: its queue is full, and nobody takes any."""
+    with listening(backlog=0) as port, socket.create_connection(("127.0.0.1", port)):
+        yield port
+
+
+@contextmanager
+def closed() -> Iterator[int]:
+    """A port at which nobody listens."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
+def told_within(url: str) -> tuple[float, NotEnqueued]:
+    with Truetick(broker_url=url) as client:
+        began = time.monotonic()
+        with pytest.raises(NotEnqueued) as caught:
+            client.send(**HELLO)
+        return time.monotonic() - began, caught.value
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize("place", [closed, listening, swallowing])
+def test_a_server_on_the_network_that_does_not_answer_is_told_in_time(
+    place: Callable[[], AbstractContextManager[int]],
+) -> None:
+    with place() as port:
+        took_s, error = told_within(f"redis://127.0.0.1:{port}/0")
+    assert took_s < WITHIN_S
+    assert "does not answer. Nothing was enqueued" in str(error)
+    assert not error.perhaps_enqueued
+
+
+@pytest.mark.timed
+def test_a_name_with_many_addresses_that_swallow_everything_costs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    with swallowing() as port:
+        one = socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: one * 12)
+        took_s, error = told_within(f"redis://many.example:{port}/0")
+    assert took_s < WITHIN_S
+    assert "Nothing was enqueued" in str(error)
+
+
+@pytest.mark.timed
+def test_a_resolver_that_hangs_costs_no_more_and_nothing_is_enqueued_when_it_comes_to_itself(
+    tcp_broker: tuple[Valkey, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, port = tcp_broker
+    asked, again, real = threading.Event(), threading.Event(), socket.getaddrinfo
+
+    def hang(_host: str, *rest: Any) -> Any:
+        asked.set()
+        again.wait(30)
+        return real("127.0.0.1", *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    ready = threading.active_count()
+    try:
+        took_s, error = told_within(f"redis://slow.example:{port}/0")
+    finally:
+        again.set()
+    assert asked.is_set()
+    assert took_s < WITHIN_S
+    assert "Nothing was enqueued" in str(error)
+    wait_until(lambda: threading.active_count() <= ready, within_s=10, what="the end of the publishing thread")
+    assert waiting(broker) == []
+
+
+@pytest.fixture
+def tcp_broker(broker: Valkey) -> Iterator[tuple[Valkey, int]]:
+    """The broker, with a port on the network for once."""
+    with closed() as port:
+        pass
+    broker.client.config_set("port", port)
+    yield broker, port
+    broker.client.config_set("port", 0)
+
+
+def test_a_wrong_password_is_called_that_and_not_a_broker_that_is_away(tcp_broker: tuple[Valkey, int]) -> None:
+    broker, port = tcp_broker
+    broker.client.config_set("requirepass", "right")
+    try:
+        errors = [told_within(f"redis://{who}127.0.0.1:{port}/0")[1] for who in (":wrong@", "")]
+        with Truetick(broker_url=f"redis://:right@127.0.0.1:{port}/0") as client:
+            client.send(**HELLO)
+    finally:
+        redis.Redis(unix_socket_path=str(broker.socket), password="right").config_set("requirepass", "")
+    for error in errors:
+        assert "keeps this user out. Nothing was enqueued" in str(error)
+        assert "again later" not in str(error)
+        assert not error.perhaps_enqueued
+    assert len(waiting(broker)) == 1
 
 
 @pytest.mark.timed
