@@ -25,7 +25,8 @@ from worker.domain.pending_reason import ChannelView, PendingReason, Standing, p
 C = ChannelState
 PACING = Pacing(pace=Pace(1, 5))
 WORDS = ["", "connected", "need_scan", "logged_out", "expired", "connecting", "disconnected", "need_passkey", "odd"]
-WORDS += [*Cause, "no_api_key", "no_secret_key", "wrong_secret_key"]
+OF_SECRET_KEYS = ["no_secret_key", "bad_secret_key", "wrong_secret_key"]
+WORDS += [*Cause, "no_api_key", *OF_SECRET_KEYS]
 reports = st.builds(ConnectionReport, connection=st.sampled_from(Connection), word=st.sampled_from(WORDS))
 
 
@@ -88,9 +89,7 @@ def test_a_block_that_the_status_cannot_see_lasts_its_time(reason: str) -> None:
     assert after(C.BLOCKED, reason, connected, lasted=BLOCK_RETRY_AFTER) == ChannelVerdict(C.UP, "connected")
 
 
-@pytest.mark.parametrize(
-    "reason", [Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", "no_secret_key", "wrong_secret_key"]
-)
+@pytest.mark.parametrize("reason", [Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", *OF_SECRET_KEYS])
 def test_a_block_that_a_good_answer_disproves_ends_at_once(reason: str) -> None:
     connected = ConnectionReport(connection=Connection.CONNECTED, word="connected")
     assert after(C.BLOCKED, reason, connected, lasted=timedelta(0)) == ChannelVerdict(C.UP, "connected")
@@ -108,6 +107,13 @@ def test_every_channel_that_does_not_send_comes_with_advice(state: ChannelState,
 @pytest.mark.parametrize("cause", [cause for cause, rule in OUTCOME_RULES.items() if rule.channel_effect == "block"])
 def test_every_block_has_advice_of_its_own(cause: Cause) -> None:
     assert remedy(C.BLOCKED, cause, "sales") != remedy(C.BLOCKED, "odd", "sales")
+
+
+@pytest.mark.parametrize("reason", OF_SECRET_KEYS)
+def test_a_key_that_cannot_be_opened_leads_to_the_setting_and_not_to_the_phone(reason: str) -> None:
+    advice = remedy(C.BLOCKED, reason, "sales") or ""
+    assert "TRUETICK_SECRET_KEY" in advice
+    assert "phone" not in advice
 
 
 @pytest.mark.parametrize("cause", [Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key"])

@@ -17,6 +17,7 @@ from worker.parts import Parts
 #: What is wrong with a secret, by the code of the error that it raised.
 _WRONG = {
     "wrong_secret_key": "was encrypted with another TRUETICK_SECRET_KEY than the one that is set",
+    "bad_secret_key": "is encrypted, and the TRUETICK_SECRET_KEY that is set is not 32 bytes in url-safe base64",
     "no_secret_key": "is encrypted, and no TRUETICK_SECRET_KEY is set",
     "bad_secret": "is not whsec_ and 24 to 64 random bytes in base64",
 }

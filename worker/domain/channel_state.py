@@ -41,7 +41,7 @@ CONNECTED_AGAIN = "connected_again"
 BLOCK_RETRY_AFTER = timedelta(minutes=10)
 #: Blocks that a good answer of `GET /status` disproves at once.
 _DISPROVED_BY_STATUS = frozenset(
-    {Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", "no_secret_key", "wrong_secret_key"}
+    {Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", "no_secret_key", "bad_secret_key", "wrong_secret_key"}
 )
 
 
@@ -93,6 +93,8 @@ _REMEDY_OF_WORD = {
     Cause.BAD_KEY: "Give it the session's API key from WaSender: truetick channels set-key {name}",
     "no_api_key": "Give it the session's API key from WaSender: truetick channels set-key {name}",
     "no_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart.",
+    "bad_secret_key": "TRUETICK_SECRET_KEY is not 32 bytes in url-safe base64 (44 characters). "
+    "Set it to the key that encrypted this channel, and restart.",
     "wrong_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart. "
     "If that key is lost, give it the session's API key anew: truetick channels set-key {name}",
     Cause.WRONG_CREDENTIAL: "Give it the session's API key, not the personal access token: "
