@@ -109,6 +109,11 @@ def plain_name(column: str) -> str:
     return "".join(char if char.isalnum() else "_" for char in column.strip().lower()).strip("_")
 
 
+def plain_word(cell: str) -> str:
+    """A word in a cell as it is compared: like a column's name, and as it stands where it has no letters (✓✓)."""
+    return plain_name(cell) or cell.strip().casefold()
+
+
 def _scan(path: Path) -> tuple[str, str]:
     """Its digest and its encoding."""
     digest = hashlib.sha256()

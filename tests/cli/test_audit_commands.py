@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,6 +152,28 @@ def test_the_crms_own_words_and_columns_are_learnt(on: Truetick, here: Parts, ex
     assert on("audit", table, *options, "--status-word", "zugestellt=delivered").code == 0
     assert on("audit", table, *options, "--status-word", "Zugestellt!=sent").code == 1
     assert on("audit", table, *options, "--status-word", "Zugestellt!=sent", "--coarse").code == 0
+
+
+def test_statuses_without_letters_are_words_of_their_own_and_their_advice_can_be_typed(
+    on: Truetick, here: Parts, export: Callable[..., str]
+) -> None:
+    fill(here, "sent", crm_ref="L-1")
+    fill(here, "delivered", crm_ref="L-2")
+    fill(here, "failed", crm_ref="L-3")
+    table = export(
+        *({"ref": f"L-{number}", "status": word} for number, word in enumerate(("✓", "✓✓", "✗", "", "= hm!"), 1))
+    )
+
+    untold = on("audit", table, "--json").json["findings"]
+    words = ("--status-word", "✓=sent", "--status-word", "✓✓=delivered", "--status-word", "✗=failed")
+    told = on("audit", table, *words, "--json")
+
+    assert [one["detail"] for one in untold] == ["unknown_status"] * 3 + ["no_status", "unknown_status"]
+    assert "--status-word" not in untold[3]["advice"]
+    typed = [shlex.split(one["advice"].partition("--status-word ")[2]) for one in untold if one["row"] != 4]
+    assert typed == [["✓=sent"], ["✓✓=sent"], ["✗=sent"], ["= hm!=sent"]]
+    assert told.json["counts"]["agrees"] == 3
+    assert [one["row"] for one in told.json["findings"]] == [4, 5]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a CRM believes: one row of its export, in Truetick's words."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -12,10 +13,12 @@ from worker.audit.words import LIKELY, STATUS_OF_WORD, WHAT
 from worker.domain.errors import InvalidNumber, InvalidRequest
 from worker.domain.phone import normalise_recipient
 from worker.domain.text_digest import text_digest
-from worker.table_file import InvalidTable, Row, TableFile, plain_name
+from worker.table_file import InvalidTable, Row, TableFile, plain_word
 
 #: No message is of another year; systems write such times where they know none.
 _YEARS = range(2000, 2200)
+#: A status that is longer is a text from another column.
+LONGEST_WORD = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +95,9 @@ class Reader:
     def read(self, row: Row) -> Belief:
         """Raises Unreadable, with a sentence that repeats neither number nor text."""
         said = self._cell(row, "status")
-        status = self.words.get(plain_name(said))
+        status = self.words.get(plain_word(said))
         if status is None:
-            raise Unreadable(
-                f"The status {said[:40]!r} is not known. Say what it means: --status-word {said[:40]}=sent",
-                code="unknown_status",
-            )
+            raise _unknown(said)
         message_id, crm_ref = self._id(row)
         is_named = message_id is not None or crm_ref is not None
         recipient = self._recipient(row, is_needed=not is_named)
@@ -160,6 +160,21 @@ class Reader:
         if given.isdecimal() and len(given) in (10, 13):
             return datetime.fromtimestamp(int(given[:10]), UTC)
         return datetime.fromisoformat(given)
+
+
+def _unknown(said: str) -> Unreadable:
+    if not said:
+        return Unreadable("The row has no status. Fill it in, or leave the row out.", code="no_status")
+    if len(said) > LONGEST_WORD:
+        return Unreadable(
+            f"The status {said[:LONGEST_WORD]!r} and so on is too long for one. Is it the right column? "
+            "Name it with --status-column.",
+            code="unknown_status",
+        )
+    return Unreadable(
+        f"The status {said!r} is not known. Say what it means: --status-word {shlex.quote(f'{said}=sent')}",
+        code="unknown_status",
+    )
 
 
 def _check(reading: Reading) -> None:

@@ -11,7 +11,7 @@ from worker.cli.options import AsJson
 from worker.domain.durations import parse_duration
 from worker.domain.errors import InvalidRequest
 from worker.domain.message_status import PUBLIC_STATUS
-from worker.table_file import plain_name
+from worker.table_file import plain_word
 
 STATUSES = tuple(dict.fromkeys(PUBLIC_STATUS.values()))
 
@@ -31,10 +31,10 @@ def _zone(written: str) -> ZoneInfo:
 
 
 def _word(written: str) -> tuple[str, str]:
-    word, equals, status = written.partition("=")
+    word, equals, status = written.rpartition("=")
     if not equals or not word.strip() or status not in STATUSES:
         raise typer.BadParameter(f"write WORD=STATUS, such as done=sent; STATUS is one of {', '.join(STATUSES)}.")
-    return plain_name(word), status
+    return plain_word(word), status
 
 
 Column = Annotated[str | None, typer.Option(metavar="COLUMN", help="Found by its name if left out.")]
