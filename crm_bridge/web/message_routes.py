@@ -152,7 +152,7 @@ def _deciding(blueprint: APIBlueprint, parts: Parts, database: Bounded, waker: W
     @blueprint.post("/<message:message_id>/resend")
     @openapi.describe(scope=Scope.OPERATE, gives={200: answers.Message}, refuses=(404, 409, 422))
     def resend_message(message_id: str) -> Response:
-        """Send a message again that failed, expired, or of which nobody knows whether it arrived.
+        """Send a message again that failed, or of which nobody knows whether it arrived.
 
         If it did arrive, the recipient gets it twice: that is the caller's decision. It takes its former place.
         """

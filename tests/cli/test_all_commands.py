@@ -56,6 +56,10 @@ def test_every_example_can_be_typed_as_it_stands(name: str, tmp_path: Path, monk
         command.make_context(" ".join(path), list(typed))
 
 
+def test_nobody_is_told_that_a_message_whose_time_is_over_could_be_sent_again() -> None:
+    assert "expired" not in ALL["resend"].help
+
+
 def said(*arguments: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
     return result.exit_code, result.stdout, " ".join(result.stderr.replace("│", " ").split())

@@ -11,7 +11,7 @@ sent          -      -        -        -      -       x      x     -       -    
 delivered     -      -        -        -      -       -      x     -       -       -
 read          -      -        -        -      -       -      -     -       -       -
 failed        x      -        -        -      x       x      x     -       -       -
-expired       x      -        -        -      x       x      x     -       -       -
+expired       -      -        -        -      x       x      x     -       -       -
 cancelled     -      -        -        -      -       -      -     -       -       -
 """
 

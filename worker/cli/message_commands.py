@@ -146,8 +146,8 @@ MessageId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id 
 
 
 def resend(message_id: MessageId, as_json: AsJson = False) -> None:
-    """Send a message again that failed, expired, or of which nobody knows whether it arrived. That is your decision:
-    if it did arrive, the recipient gets it twice. It takes its former place in the queue.
+    """Send a message again that failed, or of which nobody knows whether it arrived. That is your decision: if it did
+    arrive, the recipient gets it twice. It takes its former place in the queue.
 
     Example: `truetick resend 019aa7b2-6d4e-4f0a-9d55-1f3a4c5b6d7e`
     """

@@ -52,9 +52,10 @@ TRANSITIONS: dict[MessageState, frozenset[MessageState]] = {
     S.SENT: frozenset({S.DELIVERED, S.READ}),
     S.DELIVERED: frozenset({S.READ}),
     S.READ: frozenset(),
-    # Only WhatsApp's word or a person's "send it again" leads out of these two.
+    # Only WhatsApp's word or a person's "send it again" leads out of it.
     S.FAILED: frozenset({S.QUEUED}) | _TICKS,
-    S.EXPIRED: frozenset({S.QUEUED}) | _TICKS,
+    # Its time stays over, so nobody sends it again.
+    S.EXPIRED: _TICKS,
     S.CANCELLED: frozenset(),
 }
 
