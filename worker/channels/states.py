@@ -157,8 +157,7 @@ def _write(
         if kept.state in outages.BROKEN or verdict.state in outages.BROKEN:
             # What is at WaSender without a tick may have been swallowed.
             changed["suspect_before"] = now
-        recovered = verdict.state is ChannelState.UP and kept.state in outages.BROKEN
-        if recovered or verdict.state is ChannelState.MUTE:
+        if verdict.state in {ChannelState.UP, ChannelState.MUTE}:
             ask_soon(connection, kept.id, now=now)
     if verdict.state is ChannelState.UP:
         changed |= {"failures": 0, "refused_since": None, "probe_at": None, "probes": 0}

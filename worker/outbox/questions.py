@@ -1,10 +1,11 @@
 """Which messages are to be asked about next, and how long to wait between two questions."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select, union_all, update
+from sqlalchemy import Connection, bindparam, exists, literal_column, or_, select, union_all, update
 
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import MessageState
@@ -29,38 +30,55 @@ WATCHED_S, SUSPECT_S = 20.0, 10.0
 WATCHED_FOR = timedelta(minutes=10)
 
 
+#: What cannot be asked about is looked at again after as long as its channel has been down already, in steps between
+#: these, so that a look costs what may be asked, however much is left alone and for how long.
+LEFT_ALONE_FIRST, LEFT_ALONE_MOST = timedelta(seconds=30), timedelta(hours=1)
+#: All that is left alone comes up together at whole multiples of this, lest there be always something to look at.
+_TOGETHER_S = 30
+#: So often one look goes on behind what it had to leave alone.
+_MOST_LOOKS = 10
+
+_DOWN = (ChannelState.DOWN, ChannelState.BLOCKED)
 #: While a channel is down its messages are left alone, but for a last question that was due when it went down.
-not_left_alone = or_(
-    Channel.state.not_in((ChannelState.DOWN, ChannelState.BLOCKED)), Message.next_check_at < Channel.since
-)
+not_left_alone = or_(Channel.state.not_in(_DOWN), Message.next_check_at < Channel.since)
 
 
-def _by_time(state: MessageState, *columns: Any) -> Select[Any]:
-    """Messages in a state that are asked about, the longest due first: one walk along the index of questions.
-
-    Those in doubt have rules of their own (`open_fates`).
-    """
-    return (
-        select(*columns)
-        .join_from(Message, Channel, Channel.id == Message.channel_id)
-        .where(Message.state == state, Message.next_check_at.is_not(None), not_left_alone)
-        .order_by(Message.next_check_at)
-    )
+def _by_time(state: MessageState) -> tuple[Any, ...]:
+    """Messages in a state that are asked about. Those in doubt have rules of their own (`open_fates`)."""
+    return Message.state == state, Message.next_check_at.is_not(None)
 
 
-_FIRSTS = [_by_time(state, Message.next_check_at).limit(1).subquery() for state in PAUSES_S]
+_FIRSTS = [
+    select(Message.next_check_at).where(*_by_time(state)).order_by(Message.next_check_at).limit(1).subquery()
+    for state in PAUSES_S
+]
 _NEXT_DUE = union_all(*(select(first.c.next_check_at) for first in _FIRSTS))
+#: The longest due first: one walk along the index of questions.
 _TAKE = {
-    state: _by_time(state, Message.seq)
-    .where(Message.next_check_at <= bindparam("now"))
+    state: select(Message.seq, Channel.since, (~not_left_alone).label("left_alone"))
+    .join_from(Message, Channel, Channel.id == Message.channel_id)
+    .where(*_by_time(state), Message.next_check_at <= bindparam("now"))
+    .order_by(Message.next_check_at)
     .limit(bindparam("room"))
     .with_for_update(of=Message, skip_locked=True, key_share=True)
     for state in PAUSES_S
 }
+_HOLD = (
+    update(Message).where(Message.seq.in_(bindparam("seqs", expanding=True))).values(next_check_at=bindparam("until"))
+)
+#: Asked anew whether the channel is down: if it has come up meanwhile, `ask_soon` has been here, or waits for us.
+_LEAVE_ALONE = (
+    update(Message)
+    .where(
+        Message.seq.in_(bindparam("seqs", expanding=True)),
+        exists(select(literal_column("1")).where(Channel.id == Message.channel_id, Channel.state.in_(_DOWN))),
+    )
+    .values(next_check_at=bindparam("until"))
+)
 
 
 def next_due_at(connection: Connection) -> datetime | None:
-    """When the next question is due; may be in the past."""
+    """When the next question is due, or something to be left alone comes up; may be in the past."""
     return min(connection.execute(_NEXT_DUE).scalars(), default=None)
 
 
@@ -75,12 +93,12 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
     seqs: list[int] = []
     room = most
     for state, due in _TAKE.items():
-        found = connection.execute(due, {"now": now, "room": room}).scalars().all()
+        found = _take(connection, due, now=now, most=room)
         seqs += found
         room = max(room - len(found), most // 4 if state is MessageState.ACCEPTED else 0)
     if not seqs:
         return ()
-    connection.execute(update(Message).where(Message.seq.in_(seqs)).values(next_check_at=now + CHECK_LEASE))
+    connection.execute(_HOLD, {"seqs": seqs, "until": now + CHECK_LEASE})
     return connection.execute(
         select(
             Attempt.id.label("attempt_id"),
@@ -94,6 +112,34 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
         .where(Message.seq.in_(seqs), Attempt.gateway_msg_id.is_not(None))
         .order_by(Message.seq, Attempt.number)
     ).all()
+
+
+def _take(connection: Connection, due: Any, *, now: datetime, most: int) -> list[int]:
+    """Up to `most` due messages of one state; what must be left alone is moved out of the way of later looks."""
+    found: list[int] = []
+    for _ in range(_MOST_LOOKS):
+        room = most - len(found)
+        rows = connection.execute(due, {"now": now, "room": room}).all() if room else []
+        found += [row.seq for row in rows if not row.left_alone]
+        alone: dict[datetime, list[int]] = {}
+        for row in rows:
+            if row.left_alone:
+                alone.setdefault(_left_alone_until(row.since, now), []).append(row.seq)
+        for until, seqs in alone.items():
+            connection.execute(_LEAVE_ALONE, {"seqs": seqs, "until": until})
+        if not alone or len(rows) < room:
+            break
+        if found:  # those are still due for the next walk
+            connection.execute(_HOLD, {"seqs": found, "until": now + CHECK_LEASE})
+    return found
+
+
+def _left_alone_until(down_since: datetime, now: datetime) -> datetime:
+    pause = LEFT_ALONE_FIRST
+    while pause < LEFT_ALONE_MOST and 2 * pause <= now - down_since:
+        pause *= 2
+    at_s = (now + min(pause, LEFT_ALONE_MOST)).timestamp()
+    return datetime.fromtimestamp(math.ceil(at_s / _TOGETHER_S) * _TOGETHER_S, UTC)
 
 
 def give_back_checks(connection: Connection, seqs: Collection[int], *, now: datetime) -> None:
