@@ -1,7 +1,7 @@
 """Doubt: judges messages whose fate is open, by WaSender's message logs, by their policy, or by calling a person."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -22,8 +22,9 @@ log = structlog.get_logger(__name__)
 
 #: How many messages in doubt are judged together.
 BATCH = 100
-#: How soon a message about which nothing can be decided yet is looked at again.
-LOOK_AGAIN = timedelta(seconds=10)
+#: How soon a message about which nothing can be decided yet is looked at again; on a channel that is not up, after a
+#: tenth of its age up to this, for then a look is a dozen questions to WaSender that mostly answer as before.
+LOOK_AGAIN, LOOK_AGAIN_AT_MOST = timedelta(seconds=10), timedelta(minutes=10)
 #: An accepted message without a tick on a channel that was healthy all along is shown to a person after this.
 UNTICKED_FOR = timedelta(hours=1)
 
@@ -83,7 +84,7 @@ def _carry_out(
     now, in_doubt = parts.clock(), MessageState.IN_DOUBT
     source = Source.LOGS if found and found.verdict in _PROVEN else Source.WORKER
     if decision is Decision.WAIT:
-        open_fates.judge_again(connection, [row.seq], at=now + LOOK_AGAIN)
+        open_fates.judge_again(connection, [row.seq], at=now + _pause(row, now))
     elif decision is Decision.ADOPT:
         assert found is not None
         open_fates.adopt(connection, row, in_doubt, now=now, source=source, gateway_msg_id=found.gateway_msg_id)
@@ -100,6 +101,14 @@ def _carry_out(
         return open_fates.requeue(connection, row, in_doubt, now=now, source=source, reason=reason, resent=resent)
     log.info("doubt_judged", message_seq=row.seq, decision=decision.value)
     return False
+
+
+def _pause(row: Any, now: datetime) -> timedelta:
+    """A channel that comes up has its doubts looked at at once (`open_fates.judge_soon`)."""
+    if row.channel_state is ChannelState.UP:
+        return LOOK_AGAIN
+    age: timedelta = now - row.finished_at
+    return min(max(LOOK_AGAIN, age / 10), LOOK_AGAIN_AT_MOST)
 
 
 _PROVEN = frozenset({Verdict.FOUND, Verdict.FOUND_FAILED, Verdict.ABSENT})

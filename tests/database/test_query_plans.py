@@ -60,6 +60,14 @@ def doubts(connection: Connection) -> Any:
     return open_fates.take_due_doubts(connection, now=NOON, most=10)
 
 
+def rivals(connection: Connection) -> Any:
+    return open_fates.rivals(connection, some_channel(connection), besides=[8], now=NOON)
+
+
+def judge_soon(connection: Connection) -> Any:
+    return open_fates.judge_soon(connection, some_channel(connection), now=NOON)
+
+
 def swallowed(connection: Connection) -> Any:
     return open_fates.take_swallowed(connection, now=NOON, settle=timedelta(0))
 
@@ -248,6 +256,8 @@ INDEXES_OF: dict[Work, set[str]] = {
     when_to_ask: {"ix_messages_to_check"},
     ask_all: {"ix_messages_open"},
     doubts: {"ix_messages_to_check"},
+    rivals: {"ix_messages_open", "ix_messages_attention"},
+    judge_soon: {"ix_messages_open"},
     swallowed: {"ix_messages_open"},
     unticked: {"ix_messages_open"},
     silence: {"ix_messages_open"},

@@ -125,6 +125,29 @@ def test_while_its_channel_is_down_a_doubt_waits(stage: Stage) -> None:
     assert copies(stage) == 1
 
 
+@pytest.mark.parametrize("state", [ChannelState.MUTE, ChannelState.PAUSED, ChannelState.UNKNOWN])
+def test_a_doubt_on_a_channel_that_is_not_up_is_looked_at_ever_more_rarely_and_at_once_when_it_is(
+    stage: Stage, state: ChannelState
+) -> None:
+    crm = stage.crm
+    in_doubt(stage, "before", on_doubt="resend")
+    crm.set_channel("default", state=state)
+    waits_s = []
+    for _ in range(4):
+        stage.pass_time(3000)
+        stage.judge()
+        (message,) = crm.messages()
+        waits_s.append((message.next_check_at - crm.parts.clock()).total_seconds())
+    assert waits_s == pytest.approx([300, 600, 600, 600], abs=30)
+
+    crm.set_channel("default", state=ChannelState.UNKNOWN, check_due_at=crm.parts.clock())
+    stage.check()
+
+    (message,) = crm.messages()
+    assert crm.channel().state is ChannelState.UP
+    assert message.next_check_at <= crm.parts.clock()
+
+
 def test_a_later_message_to_the_same_person_waits_for_the_doubt_and_others_do_not(stage: Stage) -> None:
     in_doubt(stage, "before", on_doubt="resend")
     stage.crm.enqueue(["to the same person"])

@@ -12,6 +12,7 @@ from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
 from worker.models import Channel
 from worker.outbox.events import Source, event, record
+from worker.outbox.open_fates import judge_soon
 from worker.outbox.questions import ask_soon
 
 #: Why a channel is paused, where no story of Truetick's did it.
@@ -159,6 +160,8 @@ def _write(
             changed["suspect_before"] = now
         if verdict.state in {ChannelState.UP, ChannelState.MUTE}:
             ask_soon(connection, kept.id, now=now)
+        if verdict.state is ChannelState.UP:
+            judge_soon(connection, kept.id, now=now)
     if verdict.state is ChannelState.UP:
         changed |= {"failures": 0, "refused_since": None, "probe_at": None, "probes": 0}
     connection.execute(update(Channel).where(Channel.id == kept.id).values(**changed))

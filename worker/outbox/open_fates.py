@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, false, func, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import aliased
 
 from worker.domain.channel_state import ChannelState
@@ -89,6 +101,19 @@ _UNTICKED = (
 )
 
 
+#: In two parts, for there is an index of what is open and one of what a person has to look at.
+_RIVALS = union_all(
+    *(
+        select(Message.seq, Message.recipient, Message.content, Message.claimed_at).where(
+            Message.channel_id == bindparam("channel_id"),
+            part,
+            literal_column("messages.state IN ('sending', 'in_doubt')"),
+        )
+        for part in (is_open("messages"), Message.attention.is_not(None))
+    )
+)
+
+
 def take_due_doubts(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
     """Messages in doubt that are due to be judged; nobody else gets them for a minute.
 
@@ -120,6 +145,19 @@ def judge_again(connection: Connection, seqs: Collection[int], *, at: datetime) 
         update(Message)
         .where(Message.seq.in_(seqs), Message.state == literal_column("'in_doubt'"))
         .values(next_check_at=at)
+    )
+
+
+def judge_soon(connection: Connection, channel_id: int, *, now: datetime) -> None:
+    """A channel has come up: its doubts are looked at now, however far their next look was put off."""
+    connection.execute(
+        update(Message)
+        .where(
+            Message.channel_id == channel_id,
+            is_open("messages"),
+            Message.state == literal_column("'in_doubt'"),
+        )
+        .values(next_check_at=now)
     )
 
 
@@ -202,13 +240,7 @@ def known_ids(
 
 def rivals(connection: Connection, channel_id: int, *, besides: Collection[int], now: datetime) -> Sequence[Any]:
     """Other messages of a channel that a row of the log may belong to: being sent, or in doubt themselves."""
-    rows = connection.execute(
-        select(Message.seq, Message.recipient, Message.content, Message.claimed_at).where(
-            Message.channel_id == channel_id,
-            Message.seq.not_in(besides),
-            literal_column("messages.state IN ('sending', 'in_doubt')"),
-        )
-    ).all()
+    rows = [row for row in connection.execute(_RIVALS, {"channel_id": channel_id}) if row.seq not in besides]
     return [
         Rival(
             attempt_id=-row.seq,
