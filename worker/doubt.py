@@ -14,6 +14,7 @@ from worker.database import snapshot, transaction
 from worker.domain.channel_state import ChannelState
 from worker.domain.doubt import Decision, Doubt, Swallowed, Verdict, decide_doubt, decide_swallowed
 from worker.domain.message_status import MessageState
+from worker.domain.window import settle_s
 from worker.outbox import open_fates
 from worker.outbox.events import Source
 from worker.parts import Parts
@@ -116,8 +117,8 @@ _PROVEN = frozenset({Verdict.FOUND, Verdict.FOUND_FAILED, Verdict.ABSENT})
 
 def judge_swallowed(parts: Parts) -> bool:
     """Accepted messages that an outage may have swallowed: message info has decided, or their policy does."""
-    now = parts.clock()
-    settle = timedelta(seconds=parts.settings.settle_s)
+    now, settings = parts.clock(), parts.settings
+    settle = timedelta(seconds=settings.settle_s)
     requeued = False
     with transaction(parts.engine) as connection:
         rows = open_fates.take_swallowed(connection, now=now, settle=settle)
@@ -125,12 +126,13 @@ def judge_swallowed(parts: Parts) -> bool:
         held: set[str] = set()
         # The last one to a recipient first: an earlier one can only be sent again when the later ones are, too.
         for row in sorted(rows, key=lambda row: row.claimed_at, reverse=True):
-            settled_at = row.channel_since + settle
+            patient_s = settle_s(settings.settle_s, settings.ack_timeout_s, row.tick_latency_s)
+            settled_at = row.channel_since + timedelta(seconds=patient_s)
             asked = row.asked_at is not None and row.asked_at >= settled_at
             message = Swallowed(
                 # One without WaSender's id went out by a webhook's word. It cannot be asked about, so it is given the
                 # same time once more for another webhook, and is not sent again.
-                policy=parts.settings.on_stuck if row.gateway_msg_id is not None else "hold",
+                policy=settings.on_stuck if row.gateway_msg_id is not None else "hold",
                 resends=row.resends,
                 settled=asked if row.gateway_msg_id is not None else now >= settled_at + settle,
                 overtaken=row.overtaken or row.recipient in held,

@@ -97,7 +97,7 @@ def learn(connection: Connection, parts: Parts, ticks: Sequence[Tick], *, now: d
     settings = parts.settings
     evidence = Evidence(connection, [tick.attempt_id for tick in ticks], now=now, source=source)
     for tick in ticks:
-        evidence.apply(tick, settle=timedelta(seconds=settings.settle_s))
+        evidence.apply(tick, settle_s=settings.settle_s, ack_timeout_s=settings.ack_timeout_s)
     ticked = window.count_ticks(
         connection,
         evidence.write(),

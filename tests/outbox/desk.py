@@ -182,7 +182,7 @@ class Desk:
             window.lock(connection, [channel_id])
             evidence = Evidence(connection, [tick.attempt_id for tick in ticks], now=self.now, source=source)
             for tick in ticks:
-                evidence.apply(tick, settle=settle)
+                evidence.apply(tick, settle_s=settle.total_seconds(), ack_timeout_s=ACK_TIMEOUT_S)
             of_channels = evidence.write()
             ticked = window.count_ticks(
                 connection,

@@ -1,6 +1,6 @@
 """The window of a channel: how many messages may be without a tick, counted in the database and nowhere else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
@@ -8,11 +8,12 @@ from itertools import count
 import pytest
 
 from tests.outbox.desk import ALICE, BOB, CAROL, OURS, THEIRS, Desk
-from worker.channels import leases, window
+from worker.channels import leases, outages, window
 from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Ack, Connection
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import Cause
+from worker.domain.window import LONGEST_LATENCY_S
 from worker.outbox.claims import Claim
 
 NUMBERS = [f"+9170330{number:05d}" for number in range(10_000, 10_200)]
@@ -263,6 +264,60 @@ def test_what_an_outage_held_up_does_not_make_the_channel_look_slow(desk: Desk) 
     assert desk.channel_row(channel_id).tick_latency_s == 4
     desk.tick(desk.accepted(channel_id, CAROL), Ack.SERVER)
     assert desk.channel_row(channel_id).tick_latency_s == 3
+
+
+def late_tick_of_a_mute_channel(desk: Desk, name: str, *, after_s: float, spell: Callable[[int], None]) -> float:
+    """A message is ticked so long after its acceptance, in a mute spell in which something may happen. Returns the
+    latency that the channel is known to have from then on."""
+    channel_id = desk.channel(name)
+    late = desk.accepted(channel_id)
+    desk.wait(60)
+    assert desk.go_mute(channel_id)
+    spell(channel_id)
+    desk.wait(after_s - 65)
+    desk.tick(late, None)
+    desk.wait(5)
+    desk.tick(late, Ack.SERVER)
+    latency_s: float = desk.channel_row(channel_id).tick_latency_s
+    return latency_s
+
+
+def test_a_late_tick_that_ends_a_mute_spell_shows_how_slow_the_channel_is_if_time_was_all_it_took(desk: Desk) -> None:
+    def nothing(_: int) -> None: ...
+
+    def restart(_: int) -> None:
+        assert desk.write(lambda c: outages.take_restarts(c, now=desk.now, most=1))
+
+    def lose_and_find(channel_id: int) -> None:
+        desk.wait(1)
+        desk.report(channel_id, Connection.NOT_CONNECTED, "connecting")
+        desk.wait(1)
+        desk.report(channel_id, Connection.CONNECTED)
+
+    assert late_tick_of_a_mute_channel(desk, "slow", after_s=100, spell=nothing) == 100
+    assert late_tick_of_a_mute_channel(desk, "slowest", after_s=LONGEST_LATENCY_S, spell=nothing) == LONGEST_LATENCY_S
+    assert late_tick_of_a_mute_channel(desk, "mute", after_s=LONGEST_LATENCY_S + 1, spell=nothing) == 0
+    assert late_tick_of_a_mute_channel(desk, "restarted", after_s=100, spell=restart) == 0
+    assert late_tick_of_a_mute_channel(desk, "lost", after_s=100, spell=lose_and_find) == 0
+
+
+def test_a_known_channel_that_becomes_slow_is_known_as_slow_at_once(desk: Desk) -> None:
+    channel_id = desk.channel()
+    desk.wait(1)
+    desk.tick(desk.accepted(channel_id, BOB), Ack.SERVER)
+    quick = desk.accepted(channel_id, CAROL)
+    desk.wait(2)
+    desk.tick(quick, Ack.SERVER)
+    assert desk.channel_row(channel_id).tick_latency_s == 2
+
+    late = desk.accepted(channel_id)
+    desk.wait(60)
+    assert desk.go_mute(channel_id)
+    desk.tick(late, None)
+    desk.wait(40)
+    desk.tick(late, Ack.SERVER)
+
+    assert desk.channel_row(channel_id).tick_latency_s == 100
 
 
 def test_an_answer_that_was_lost_begins_the_window_anew(desk: Desk) -> None:

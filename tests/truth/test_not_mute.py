@@ -1,11 +1,16 @@
 """What looks like a mute session and is none: slow ticks, phones that are off, lost webhooks, silent questions."""
 
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from tests.drain.scene import number
 from tests.truth.stage import Stage
 from worker.database import transaction
 from worker.domain.channel_state import ChannelState
+from worker.domain.evidence import Ack
 from worker.evidence import notice_silence
 from worker.outbox.questions import take_due_checks
 
@@ -50,6 +55,38 @@ def test_a_channel_whose_slowness_is_known_may_take_longer_than_the_timeout(stag
     send_and_tick_after(stage, ["later than the timeout"], 1.7 * TIMEOUT_S)
 
     assert always_up(stage)
+
+
+@pytest.fixture
+def slow_ticks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> timedelta:
+    """From the first message on WhatsApp's ticks take so long: longer than the timeout, and nobody knew."""
+    slowness = timedelta(seconds=100)
+    real = stage.parts.gateway.message_info
+
+    def message_info(key: str, gateway_msg_id: int) -> Any:
+        info = real(key, gateway_msg_id)
+        accepted = {row.gateway_msg_id: row.finished_at for row in stage.crm.attempts()}
+        young = stage.parts.clock() - accepted[gateway_msg_id] < slowness
+        return replace(info, ack=Ack.PENDING) if young and info.ack is not None else info
+
+    monkeypatch.setattr(stage.parts.gateway, "message_info", message_info)
+    return slowness
+
+
+@pytest.mark.parametrize("window", [1, 20])
+def test_a_channel_that_is_slow_from_the_first_message_on_is_taken_for_mute_once_at_most_and_sends_nothing_twice(
+    stage: Stage, slow_ticks: timedelta, window: int
+) -> None:
+    stage.crm.set_channel("default", unacked_window=window)
+    stage.crm.enqueue([f"{index}" for index in range(25)])
+    stage.send()
+
+    stage.live(1800, until=lambda: set(stage.crm.states()) <= {"sent", "delivered"})
+
+    assert [row.after for row in stage.crm.events(None)].count("mute") <= 1
+    assert stage.crm.channel().tick_latency_s >= slow_ticks.total_seconds()
+    assert len(stage.sandbox.ledger()) == 25, "what was only late was sent again"
+    assert {row.resends for row in stage.crm.messages()} == {0}
 
 
 def test_a_phone_that_is_off_stays_at_one_tick_and_says_nothing_about_the_channel(stage: Stage) -> None:

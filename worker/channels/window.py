@@ -7,13 +7,13 @@ from operator import attrgetter
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from worker.domain import window as rules
 from worker.domain.channel_state import ChannelState
 from worker.domain.webhook_meter import STOPPED_SENTENCE, Webhooks, webhooks
 from worker.domain.window import Silence
-from worker.models import Channel, Message
+from worker.models import Channel, Message, Outage
 from worker.outbox.openness import is_open
 from worker.outbox.ticks import ChannelTicks
 
@@ -25,7 +25,7 @@ _KEPT = (
     *("overtaken_before", "unacked_window"),
 )
 _COUNTED = select(
-    *(Channel.id, Channel.name, Channel.state, Channel.last_webhook_at),
+    *(Channel.id, Channel.name, Channel.state, Channel.since, Channel.last_webhook_at),
     *(getattr(Channel, name) for name in _KEPT),
 ).where(Channel.id.in_(bindparam("ids", expanding=True)))
 _COUNT = update(Channel).where(Channel.id == bindparam("_id")).values({name: bindparam(f"_{name}") for name in _KEPT})
@@ -77,12 +77,32 @@ def count_ticks(
     if not ticks:
         return {}
     rows = {row.id: row for row in connection.execute(_COUNTED, {"ids": [one.channel_id for one in ticks]})}
-    counted = [_counted(rows[one.channel_id], one, now, most_unacked, ack_timeout_s) for one in ticks]
+    slow = {one.channel_id for one in ticks if _was_only_slow(connection, rows[one.channel_id], one, now)}
+    counted = [
+        _counted(rows[one.channel_id], one, now, most_unacked, ack_timeout_s, only_slow=one.channel_id in slow)
+        for one in ticks
+    ]
     connection.execute(_COUNT, counted)
     return {one.channel_id: rows[one.channel_id].state for one in ticks if one.through is not None}
 
 
-def _counted(row: Any, ticks: ChannelTicks, now: datetime, most_unacked: int, ack_timeout_s: float) -> dict[str, Any]:
+def _was_only_slow(connection: Connection, row: Any, ticks: ChannelTicks, now: datetime) -> bool:
+    """Is this the end of a mute spell that was none: did these ticks take no longer than a slow channel's, and has
+    nothing else happened to it in that time that could have held them up, or let them go?"""
+    if row.state is not ChannelState.MUTE or not 0 < ticks.held_up_s <= rules.LONGEST_LATENCY_S:
+        return False
+    accepted_at = now - timedelta(seconds=ticks.held_up_s)
+    spells = connection.execute(
+        select(Outage.noticed_at, Outage.restarted_at).where(
+            Outage.channel_id == row.id, or_(Outage.ended_at.is_(None), Outage.ended_at >= accepted_at)
+        )
+    ).all()
+    return [(spell.noticed_at, spell.restarted_at) for spell in spells] == [(row.since, None)]
+
+
+def _counted(
+    row: Any, ticks: ChannelTicks, now: datetime, most_unacked: int, ack_timeout_s: float, *, only_slow: bool
+) -> dict[str, Any]:
     """What the channel's row is to hold."""
     values: dict[str, Any] = {f"_{name}": getattr(row, name) for name in _KEPT}
     values |= {"_id": row.id, f"_{ticks.counter}": getattr(row, ticks.counter) + ticks.moved}
@@ -92,6 +112,8 @@ def _counted(row: Any, ticks: ChannelTicks, now: datetime, most_unacked: int, ac
     latency_s = row.tick_latency_s
     for sample_s in ticks.latencies_s:
         latency_s = rules.smoothed(latency_s, sample_s)
+    if only_slow:  # at once and not little by little, or it would be taken for mute again
+        latency_s = max(latency_s, ticks.held_up_s)
     through = max(ticks.through, ticked_through(row, ack_timeout_s) or ticks.through)
     overtaken = through - timedelta(seconds=rules.patience_s(ack_timeout_s, latency_s))
     return values | {

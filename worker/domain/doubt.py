@@ -74,7 +74,7 @@ class Swallowed:
 
     policy: str
     resends: int
-    #: The channel has been up for the settle time, and WaSender was asked about the message after that.
+    #: Its channel has been up for the settle time and for as long as ticks may take; WaSender was asked after that.
     settled: bool
     overtaken: bool
     #: A later message to the same recipient is just as open.

@@ -10,6 +10,8 @@ from worker.domain.retry import backoff_s
 #: A channel that is slow but ticks is given this many times its usual latency before its silence counts.
 SLOW_FACTOR = 3.0
 LONGEST_PATIENCE_S = 600.0
+#: A tick that comes later than this is no slow channel's.
+LONGEST_LATENCY_S = LONGEST_PATIENCE_S / SLOW_FACTOR
 #: How much one new latency moves the smoothed one.
 LATENCY_GAIN = 0.25
 #: The longest pause between two single messages that are tried on a mute channel.
@@ -36,6 +38,11 @@ def smoothed(latency_s: float, sample_s: float) -> float:
 def patience_s(ack_timeout_s: float, latency_s: float) -> float:
     """How long a tick is waited for on a channel whose ticks usually take `latency_s`."""
     return max(ack_timeout_s, min(SLOW_FACTOR * latency_s, LONGEST_PATIENCE_S))
+
+
+def settle_s(least_s: float, ack_timeout_s: float, latency_s: float) -> float:
+    """How long a channel has to be up again before a tick that has not come is taken for one that will not."""
+    return max(least_s, patience_s(ack_timeout_s, latency_s))
 
 
 def probe_pause_s(probes: int, ack_timeout_s: float) -> float:

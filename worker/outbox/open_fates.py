@@ -165,7 +165,8 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
     """Accepted messages without a tick that an outage may have swallowed, on channels that have been up for a while.
 
     Locked until the end of the transaction, after their channels. Rows: seq, channel_id, recipient, claimed_at,
-    attempts, resends, asked_at, gateway_msg_id, overtaken, channel_since, failed (WhatsApp or WaSender said so).
+    attempts, resends, asked_at, gateway_msg_id, overtaken, channel_since, tick_latency_s, failed (WhatsApp or
+    WaSender said so).
     """
     settled = connection.execute(_SETTLED, {"since": now - settle}).scalars().all()
     if not settled:
@@ -175,7 +176,7 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
             *(Message.seq, Message.channel_id, Message.recipient, Message.claimed_at, Message.attempts),
             *(Message.resends, Message.asked_at, Message.gateway_msg_id, _overtaken.label("overtaken")),
             func.coalesce(Attempt.ack == Ack.ERROR, false()).label("failed"),
-            Channel.since.label("channel_since"),
+            *(Channel.since.label("channel_since"), Channel.tick_latency_s),
         )
         .join(Channel, Channel.id == Message.channel_id)
         .join(Attempt, and_(Attempt.message_seq == Message.seq, Attempt.number == Message.attempts))

@@ -3,6 +3,7 @@
 A tick belongs to an attempt, for a message that was sent again has several, and more than one of them may arrive.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from worker.domain import window as rules
 from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Ack, MessageInfo
 from worker.domain.message_status import TICKED_STATES, MessageState, state_after_ack
@@ -48,6 +50,9 @@ class ChannelTicks:
     #: From acceptance to that tick, in seconds; not of what an outage or our own absence held up, for that would say
     #: nothing about the channel.
     latencies_s: list[float] = field(default_factory=list)
+    #: The longest such time among those that an outage held up, infinite if it is not known; a slow channel's, if
+    #: time was all it took.
+    held_up_s: float = 0.0
     #: When the latest-accepted one of them was accepted.
     through: datetime | None = None
 
@@ -104,7 +109,7 @@ class Evidence:
                     *(getattr(Message, name) for name in _COLUMNS),
                     Channel.state.label("channel_state"),
                     Channel.since.label("channel_since"),
-                    Channel.suspect_before,
+                    *(Channel.suspect_before, Channel.tick_latency_s),
                 )
                 .join(Channel, Channel.id == Message.channel_id)
                 .where(Message.seq.in_(seqs))
@@ -127,7 +132,7 @@ class Evidence:
         self._of_channels: dict[int, ChannelTicks] = {}
         self.new_key_ids: dict[int, set[str]] = {}
 
-    def apply(self, tick: Tick, settle: timedelta = timedelta(0)) -> None:
+    def apply(self, tick: Tick, *, settle_s: float = 0.0, ack_timeout_s: float = 0.0) -> None:
         """Move a message by what WhatsApp acknowledged of one of its attempts; forward only."""
         attempt = self._attempts.get(tick.attempt_id)
         if attempt is None:
@@ -140,6 +145,7 @@ class Evidence:
         if first:
             message["duplicates"] = self._ticked_attempts(message["seq"]) - 1
         self._learn_message(attempt, message, tick.info, after)
+        settle = timedelta(seconds=rules.settle_s(settle_s, ack_timeout_s, message["tick_latency_s"]))
         message["next_check_at"] = next_check(message, now=self._now, settle=settle)
         self._touched[message["seq"]] = message
         if after is not before:
@@ -152,8 +158,12 @@ class Evidence:
             ticks = self._of_channel(message)
             ticks.first_ticks += 1
             held_up = message["suspect_before"] is not None and accepted_at < message["suspect_before"]
-            if not held_up and self._now - looked_at <= LOOKED_LATELY:
-                ticks.latencies_s.append((self._now - accepted_at).total_seconds())
+            looked_lately = self._now - looked_at <= LOOKED_LATELY
+            latency_s = (self._now - accepted_at).total_seconds()
+            if held_up:
+                ticks.held_up_s = max(ticks.held_up_s, latency_s if looked_lately else math.inf)
+            elif looked_lately:
+                ticks.latencies_s.append(latency_s)
             ticks.through = max(ticks.through or accepted_at, accepted_at)
 
     def write(self) -> list[ChannelTicks]:
