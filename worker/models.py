@@ -199,6 +199,11 @@ class Message(Base):
     #: How many of them ended without an answer, and how often it was sent again on its own policy.
     doubts: Mapped[int] = mapped_column(SmallInteger, default=0)
     resends: Mapped[int] = mapped_column(SmallInteger, default=0)
+    #: Refusals that do not count as attempts, while its channel had others ticked in between; when the latest one
+    #: came, and until when it steps aside. NULL: it was not refused so.
+    refusals: Mapped[int] = mapped_column(SmallInteger, default=0)
+    refused_at: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
     #: How many more of its attempts than one WhatsApp has ticked.
     duplicates: Mapped[int] = mapped_column(SmallInteger, default=0)
     #: Why a person should look at it; NULL while Truetick can still find out by itself, or all is well.
@@ -249,6 +254,14 @@ class Message(Base):
             "recipient",
             postgresql_where=text("state IN ('sending', 'accepted', 'in_doubt') AND attention IS NULL"),
             sqlite_where=text("state IN ('sending', 'accepted', 'in_doubt') AND attention IS NULL"),
+        ),
+        # What was refused and waits for another try; empty on most days.
+        Index(
+            "ix_messages_refused",
+            "channel_id",
+            "recipient",
+            postgresql_where=text("refused_at IS NOT NULL"),
+            sqlite_where=text("refused_at IS NOT NULL"),
         ),
         # What a person has to look at.
         Index(

@@ -136,12 +136,14 @@ class Desk:
         token: str = OURS,
         worker: str = "host:1",
         gateway_msg_id: int | None = None,
+        channel_is_down: bool = False,
     ) -> None:
         done = Finished(
             claim=claim,
             started_at=self.now,
             finished_at=self.now,
             outcome=Outcome(cause=cause, gateway_msg_id=gateway_msg_id),
+            channel_is_down=channel_is_down,
         )
         self.write(lambda c: record_outcomes(c, [done], token, now=self.now, worker=worker))
 

@@ -250,8 +250,11 @@ def test_a_channel_that_refuses_every_send_while_it_calls_itself_connected_is_mu
     assert (news.after, news.reason) == ("mute", "refuses_sends")
     assert news.evidence["refusals"] >= 3
     assert {(row.state.value, row.attempts) for row in stage.crm.messages()} == {("queued", 0)}
+    stage.live(3600, step_s=100)
+    assert len({request.to for request in stage.sandbox.requests()}) == 5, "not each had its turn"
+    assert {row.refusals for row in stage.crm.messages()} == {1}, "the outage was held against them"
     stage.sandbox.clear_faults(fault)
-    stage.live(900, step_s=10, until=lambda: set(stage.crm.states()) <= {"sent", "delivered"})
+    stage.live(1200, step_s=10, until=lambda: set(stage.crm.states()) <= {"sent", "delivered"})
     assert state(stage) is UP
     assert sorted(stage.crm.texts()) == [f"{index}" for index in range(5)]
 

@@ -1,7 +1,7 @@
 """One message that always breaks something delays nobody else for long, and is given up after a few attempts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from tests.drain.scene import number
 from tests.truth.conftest import TOKEN
 from tests.truth.stage import Stage
+from worker.domain.refusals import MOST_REFUSALS
 from worker.drain import DrainRun
 from worker.outbox.claims import Claim
 
@@ -116,3 +117,49 @@ def test_a_message_that_kills_every_worker(stage: Stage, deadly: list[int], on_d
     assert_given_up(stage, len(deadly), on_doubt=on_doubt, token=token)
     assert len(stage.sandbox.ledger()) == OTHERS
     assert stage.sandbox.verdict()["duplicates"] == 0
+
+
+# Refused, though nothing is wrong with the channel
+
+
+NOT_CONNECTED = (
+    '{"success":false,"message":"Your Whatsapp Session is not connected please connect your session first."}'
+)
+REFUSALS = {
+    "not connected": (200, NOT_CONNECTED),
+    "words of a scan": (422, '{"success":false,"message":"The text must not ask people to scan codes."}'),
+    "words of a plan": (422, '{"success":false,"message":"Validation failed","errors":{"text":["upgrade"]}}'),
+}
+
+
+def tick_now_and_then(stage: Stage, until: Callable[[], Any]) -> None:
+    """Other messages go out all the time, and are ticked."""
+    for index in range(40):
+        if until():
+            return
+        stage.crm.enqueue([f"meanwhile {index}"], to=lambda _: number(500 + index))  # noqa: B023
+        stage.live(70, step_s=5 if index < 3 else 35)
+    raise AssertionError("it was never given up")
+
+
+@pytest.mark.parametrize("options", ["no token"], indirect=True)
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_message_that_is_refused_as_if_its_channel_were_at_fault(stage: Stage, refusal: str) -> None:
+    status, body = REFUSALS[refusal]
+    stage.sandbox.fault("answer", status=status, body=body, text="poison")
+    enqueue_all(stage, "hold")
+    stage.crm.enqueue(["to the same person"], to=lambda _: number(91))
+
+    took_s = stage.live(600, until=lambda: others_are_delivered(stage))
+
+    assert took_s <= USUAL_S + 30, "the others had to wait for it"
+    assert stage.crm.states()[-1] == "queued", "its recipient's next message passed it"
+    tick_now_and_then(stage, until=lambda: poisoned(stage).state == "failed")
+    message = poisoned(stage)
+    assert (message.error_code, message.attempts) == ("refused_repeatedly", 0)
+    tried = len(stage.sandbox.requests(to=number(91)))
+    assert tried <= 5 * MOST_REFUSALS, "it was tried without end"
+    stage.live(60, until=lambda: stage.crm.states()[OTHERS + 1] == "delivered")
+    assert stage.crm.texts(recipient=number(91)) == ["to the same person"]
+    assert stage.sandbox.verdict()["duplicates"] == 0
+    assert {row.after for row in stage.crm.events(None)} <= {"unknown", "up"}, "one message stopped its channel"

@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from worker.domain.channel_state import ChannelState
 from worker.models import Channel, Message
 from worker.outbox.abandoned import doubt_abandoned
-from worker.outbox.openness import recipient_waits, unacked
+from worker.outbox.openness import recipient_waits, rested, unacked
 
 #: A slot that is further away is left to the sweep.
 SOON = timedelta(seconds=5)
@@ -34,6 +34,7 @@ def _due(priority: int, *, to_anybody: bool = False) -> Any:
             waiting.priority == literal_column(str(priority)),
             waiting.due_at <= bindparam("now"),
             or_(waiting.expires_at.is_(None), waiting.expires_at > bindparam("now")),
+            rested(waiting),
             ~recipient_waits(waiting, heeding_suspects=not to_anybody),
         )
         .correlate(Channel)

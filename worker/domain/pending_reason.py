@@ -94,6 +94,8 @@ class Standing:
     perhaps_swallowed: bool = False
     #: Another message to its recipient has to be settled first.
     recipient_waits: bool = False
+    #: WaSender refused it lately without that counting as an attempt, so others go first.
+    refused: bool = False
     #: Why `due_at` was moved on (quiet_hours or first_contacts), and the zone whose quiet hours it heeds.
     held_by: str | None = None
     quiet_zone: str | None = None
@@ -169,6 +171,12 @@ def _waiting(message: Standing, channel: ChannelView, now: datetime) -> PendingR
     if message.recipient_waits:
         return PendingReason(
             "recipient_waits", "Another message to this recipient has to be settled first, so that order is kept."
+        )
+    if message.refused:
+        return PendingReason(
+            "retrying",
+            "WaSender refused it, though nothing is known to be wrong with the channel. It is tried again by itself, "
+            "and other people's messages go first meanwhile.",
         )
     why = channel.rests(now)
     if why is None and channel.unacked >= channel.unacked_window:

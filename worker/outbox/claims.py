@@ -3,7 +3,7 @@
 `sending` is committed before a POST begins and the outcome after it ended, so a crash in between is seen as doubt.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,8 +21,9 @@ from sqlalchemy.orm import aliased
 
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import TICKED_STATES, MessageState
-from worker.domain.outcomes import Outcome, OutcomeKind
+from worker.domain.outcomes import ChannelEffect, Outcome, OutcomeKind
 from worker.domain.quiet_hours import QuietHours
+from worker.domain.refusals import GIVEN_UP_CODE, GIVEN_UP_SENTENCE, Refusals
 from worker.models import Channel, Message
 from worker.outbox import first_contacts, suppressions
 from worker.outbox.abandoned import FIRST_LOOK_AFTER
@@ -30,7 +31,7 @@ from worker.outbox.attempts import attempt, record_attempts
 from worker.outbox.contents import make_ready
 from worker.outbox.events import Source, event, record, record_moves
 from worker.outbox.holding import sift
-from worker.outbox.openness import recipient_waits, unacked
+from worker.outbox.openness import is_refused, recipient_waits, rested, unacked
 from worker.outbox.quotes import LEFT_OUT
 
 #: How long after its acceptance message info is asked for the first time.
@@ -52,6 +53,8 @@ class Claim:
     first_contact: bool = False
     #: Ask WhatsApp whether the number exists before it is posted.
     check_number: bool = False
+    #: How often it was refused without that counting as an attempt.
+    refusals: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,30 +65,54 @@ class Finished:
     started_at: datetime | None
     finished_at: datetime
     outcome: Outcome
+    #: WaSender's status says, too, that the channel cannot send, so a refusal is none of the message.
+    channel_is_down: bool = False
 
 
 def _head(priority: int, *, to_anybody: bool = False) -> Any:
     """The first message of a channel in one rank whose recipient has no other message under way.
 
     A mute channel may try one `to_anybody`, even if an outage may have swallowed an earlier one to that recipient:
-    without a tick the channel would never come up, and then nobody would ever judge the earlier one.
+    without a tick the channel would never come up, and then nobody would ever judge the earlier one. What was refused
+    lets others go first until the channel was ticked again, so that it holds up nobody.
     """
     waiting = aliased(Message, name="waiting")
     return (
         select(waiting.seq)
         .where(
-            waiting.channel_id == Channel.id,
             waiting.state == literal_column("'queued'"),
             waiting.priority == literal_column(str(priority)),
-            waiting.due_at <= bindparam("now"),
-            or_(waiting.expires_at.is_(None), waiting.expires_at > bindparam("now")),
-            ~recipient_waits(waiting, heeding_suspects=not to_anybody),
-            *((Channel.state == literal_column("'mute'"),) if to_anybody else ()),
+            or_(waiting.refused_at.is_(None), waiting.refused_at < Channel.last_tick_at),
+            *_may_go(waiting, to_anybody=to_anybody),
         )
         .order_by(waiting.due_at, waiting.seq)
         .limit(1)
         .correlate(Channel)
         .scalar_subquery()
+    )
+
+
+def _refused_head(*, to_anybody: bool = False) -> Any:
+    """Where nobody else waits: the one that was refused the longest ago, so that each has its turn. There are few."""
+    waiting = aliased(Message, name="refused_head")
+    return (
+        select(waiting.seq)
+        .where(is_refused("refused_head"), *_may_go(waiting, to_anybody=to_anybody))
+        .order_by(waiting.refused_at, waiting.seq)
+        .limit(1)
+        .correlate(Channel)
+        .scalar_subquery()
+    )
+
+
+def _may_go(waiting: Any, *, to_anybody: bool) -> tuple[Any, ...]:
+    return (
+        waiting.channel_id == Channel.id,
+        waiting.due_at <= bindparam("now"),
+        or_(waiting.expires_at.is_(None), waiting.expires_at > bindparam("now")),
+        rested(waiting),
+        ~recipient_waits(waiting, heeding_suspects=not to_anybody),
+        *((Channel.state == literal_column("'mute'"),) if to_anybody else ()),
     )
 
 
@@ -96,7 +123,10 @@ _HEADS = (
         Channel.state,
         Channel.probe_at,
         (Channel.unacked_window > unacked()).label("has_room"),
-        func.coalesce(_head(0), _head(1), _head(0, to_anybody=True), _head(1, to_anybody=True)).label("seq"),
+        func.coalesce(
+            *(_head(0), _head(1), _head(0, to_anybody=True), _head(1, to_anybody=True)),
+            *(_refused_head(), _refused_head(to_anybody=True)),
+        ).label("seq"),
     )
     .where(Channel.id.in_(bindparam("ids", expanding=True)), Channel.lease_token == bindparam("token"))
     .order_by(Channel.id)
@@ -113,7 +143,7 @@ _CLAIM = (
     )
     .returning(
         *(Message.seq, Message.channel_id, Message.recipient, Message.content, Message.attempts),
-        Message.check_number,
+        *(Message.check_number, Message.refusals),
     )
 )
 #: What heeds quiet hours or a budget of first contacts has to be looked at first (see `holding`), and so has what its
@@ -124,11 +154,15 @@ _CLAIM_FREE = _CLAIM.where(
 #: How many of a channel's messages in a row one turn holds back before another turn goes on with it.
 MOST_LOOKS = 4
 _LOCK = (
-    select(Message.seq, Message.state, Message.lease_token, Message.claimed_at, Message.attempts, Message.doubts)
+    select(
+        *(Message.seq, Message.state, Message.lease_token, Message.claimed_at, Message.attempts, Message.doubts),
+        *(Message.refusals, Message.refused_at, Message.retry_at),
+    )
     .where(Message.seq.in_(bindparam("seqs", expanding=True)))
     .order_by(Message.seq)
     .with_for_update(key_share=True)
 )
+_LAST_TICKS = select(Channel.id, Channel.last_tick_at).where(Channel.id.in_(bindparam("ids", expanding=True)))
 _SETTLE = (
     update(Message)
     .where(Message.seq == bindparam("_seq"))
@@ -138,6 +172,9 @@ _SETTLE = (
         attention=None,
         attempts=bindparam("_attempts"),
         doubts=bindparam("_doubts"),
+        refusals=bindparam("_refusals"),
+        refused_at=bindparam("_refused_at"),
+        retry_at=bindparam("_retry_at"),
         gateway_msg_id=func.coalesce(
             bindparam("_gateway_msg_id", type_=Message.gateway_msg_id.type), Message.gateway_msg_id
         ),
@@ -195,7 +232,7 @@ def claim_next(
 
     At most one a channel, and none beyond its window; a mute channel gets a single message when its next probe is
     due. Never one whose recipient has another under way, so order per recipient holds. What must not go out at this
-    hour or on this day is held back, and the one behind it is next.
+    hour or on this day is held back, and the one behind it is next. What was refused lets others go first.
     """
     run = {"token": token, "now": now}
     heads = connection.execute(_HEADS, {"ids": list(channel_ids)} | run).all()
@@ -225,6 +262,7 @@ def claim_next(
             claimed_at=now,
             first_contact=row.seq in counted,
             check_number=row.check_number,
+            refusals=row.refusals,
         )
         for row in rows
     )
@@ -282,16 +320,20 @@ def record_outcomes(
     ids_only: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     returned: list[int] = []
+    last_ticks = _last_ticks(connection, [done for done in finished if _is_refused(done)])
     for done in finished:
         row = kept[done.claim.seq]
         ours = row.state is MessageState.SENDING and row.lease_token == token and _is_latest(done, row)
         if ours or _is_late(done, row):
-            after = _STATE_AFTER[done.outcome.kind]
-            settled.append(_settled(done, row, after, now, late=not ours))
-            if after is MessageState.QUEUED:
+            refusals = _refusals(done, row, last_ticks)
+            given_up = refusals.is_given_up
+            after = MessageState.FAILED if given_up else _STATE_AFTER[done.outcome.kind]
+            settled.append(_settled(done, row, after, refusals, now, late=not ours))
+            if done.outcome.kind is OutcomeKind.NOT_SENT:
                 returned.append(row.seq)
             if after is not row.state:
-                events.append(_transition(done, row.state, after))
+                reason = GIVEN_UP_CODE if given_up else done.outcome.cause
+                events.append(_transition(done, row.state, after, reason))
         elif row.state in _DECIDED and done.outcome.gateway_msg_id is not None:
             ids_only.append(
                 {
@@ -338,10 +380,40 @@ def _is_late(done: Finished, row: Any) -> bool:
     return row.state is MessageState.IN_DOUBT or put_back
 
 
-def _settled(done: Finished, row: Any, after: MessageState, now: datetime, *, late: bool) -> dict[str, Any]:
+def _is_refused(done: Finished) -> bool:
+    """Was it refused in a way that speaks of the channel, though nothing else does? Then it may be the message."""
+    effect = done.outcome.channel_effect
+    of_channel = effect is ChannelEffect.BLOCK or (effect is ChannelEffect.DOWN and not done.channel_is_down)
+    return of_channel and done.outcome.kind is OutcomeKind.NOT_SENT
+
+
+def _last_ticks(connection: Connection, refused: Sequence[Finished]) -> dict[int, datetime | None]:
+    """When the channels of these attempts were ticked last."""
+    if not refused:
+        return {}
+    rows = connection.execute(_LAST_TICKS, {"ids": list({done.claim.channel_id for done in refused})})
+    return {row.id: row.last_tick_at for row in rows}
+
+
+def _refusals(done: Finished, row: Any, last_ticks: Mapping[int, datetime | None]) -> Refusals:
+    """What is to be known of its refusals from now on. What says nothing about the message changes nothing."""
+    if done.outcome.kind is not OutcomeKind.NOT_SENT:
+        return Refusals()
+    known = Refusals.of(row)
+    if not _is_refused(done):
+        return known
+    return known.after_another(done.finished_at, last_tick_at=last_ticks[done.claim.channel_id])
+
+
+def _settled(
+    done: Finished, row: Any, after: MessageState, refusals: Refusals, now: datetime, *, late: bool
+) -> dict[str, Any]:
     """What the attempt makes of its message. A refusal because of the channel or the way to it does not count."""
     kind = done.outcome.kind
     failed = after is MessageState.FAILED
+    code, sentence = done.outcome.cause.value, done.outcome.sentence
+    if refusals.is_given_up:
+        code, sentence, refusals = GIVEN_UP_CODE, GIVEN_UP_SENTENCE, Refusals()
     unknown = kind is OutcomeKind.UNKNOWN
     check_after = {OutcomeKind.ACCEPTED: FIRST_CHECK_AFTER, OutcomeKind.UNKNOWN: FIRST_LOOK_AFTER}.get(kind)
     return {
@@ -349,15 +421,18 @@ def _settled(done: Finished, row: Any, after: MessageState, now: datetime, *, la
         "_state": after,
         "_attempts": row.attempts - (kind is OutcomeKind.NOT_SENT),
         "_doubts": row.doubts + unknown - late,
+        "_refusals": refusals.count,
+        "_refused_at": refusals.refused_at,
+        "_retry_at": refusals.retry_at,
         "_gateway_msg_id": done.outcome.gateway_msg_id,
         "_accepted_at": done.finished_at if kind is OutcomeKind.ACCEPTED else None,
         "_next_check_at": now + check_after if check_after else None,
-        "_error_code": done.outcome.cause.value if failed else None,
-        "_error_message": done.outcome.sentence if failed else None,
+        "_error_code": code if failed else None,
+        "_error_message": sentence if failed else None,
     }
 
 
-def _transition(done: Finished, before: MessageState, after: MessageState) -> dict[str, Any]:
+def _transition(done: Finished, before: MessageState, after: MessageState, reason: str) -> dict[str, Any]:
     evidence: dict[str, Any] = {"attempt": done.claim.attempt}
     if done.outcome.gateway_msg_id is not None:
         evidence["gateway_msg_id"] = done.outcome.gateway_msg_id
@@ -370,7 +445,7 @@ def _transition(done: Finished, before: MessageState, after: MessageState) -> di
         source=Source.WORKER,
         before=before,
         after=after,
-        reason=done.outcome.cause,
+        reason=reason,
         evidence=evidence,
     )
 

@@ -310,6 +310,7 @@ def _standing(row: Row[Any]) -> Standing:
         attention=row.attention,
         perhaps_swallowed=swallowed,
         recipient_waits=bool(row.recipient_waits),
+        refused=row.refused_at is not None,
         held_by=row.held_by,
         quiet_zone=row.quiet_zone,
     )

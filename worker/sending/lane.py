@@ -8,8 +8,9 @@ from pydantic import SecretStr
 
 from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
-from worker.domain.outcomes import ChannelEffect, OutcomeKind
+from worker.domain.outcomes import Cause, ChannelEffect, OutcomeKind
 from worker.domain.pace import Pacing
+from worker.domain.refusals import KNOWN_TO_BE_ITS_OWN
 from worker.domain.retry import backoff_s
 from worker.sending.senders import Job
 
@@ -26,7 +27,10 @@ REFUSALS_BELIEVED = 3
 ASK_AGAIN = timedelta(milliseconds=250)
 #: A claimed message that waits for a free sender thread or a connection is looked at again after this.
 NOT_STARTED_YET = timedelta(milliseconds=2)
-_CONFIRMS_DOWN = frozenset({Connectivity.NOT_CONNECTED, Connectivity.REFUSED})
+
+
+#: Refusals whose words may be about a message's content: one alone stops no channel.
+_PERHAPS_THE_MESSAGES = frozenset({Cause.CHANNEL_DOWN, Cause.NO_SUBSCRIPTION})
 
 
 @dataclass(eq=False, kw_only=True)
@@ -124,8 +128,11 @@ class Lane:
             self.pacing = self.pacing.uncounted(job.not_before)
         done = job.finished
         effect = done.outcome.channel_effect
-        if effect is ChannelEffect.DOWN and job.report and job.report.connection in _CONFIRMS_DOWN:
+        if effect is ChannelEffect.DOWN and job.confirms_down:
             self.report, self.closing = job.report, True
+            return
+        if done.outcome.cause in _PERHAPS_THE_MESSAGES and job.claim.refusals >= KNOWN_TO_BE_ITS_OWN:
+            self._rest(done.finished_at, FIRST_BACKOFF_S)
             return
         if effect is not ChannelEffect.DOWN:
             self.refused_since = None
@@ -138,9 +145,9 @@ class Lane:
             self.failures = 0
         elif effect is ChannelEffect.THROTTLE:
             self._slow_down(job, done.outcome.retry_after_s, done.finished_at)
-        elif effect is ChannelEffect.BLOCK:
+        elif effect is ChannelEffect.BLOCK and (self.failures or done.outcome.cause not in _PERHAPS_THE_MESSAGES):
             self.blocked_by, self.closing = done.outcome.cause.value, True
-        else:  # trouble at WaSender, or a refusal that its own status does not confirm
+        else:  # trouble at WaSender, or a refusal that nothing confirms
             self.failures += 1
             unknown = done.outcome.kind is OutcomeKind.UNKNOWN
             most_s = MOST_DOUBT_BACKOFF_S if unknown else MOST_BACKOFF_S

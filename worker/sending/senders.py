@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 #: While several POSTs are under way, answers are gathered this long so that they share one commit.
 LINGER_S = 0.004
+#: Answers to "are you connected?" that bear out a refusal of a message as "not connected".
+CONFIRMS_DOWN = frozenset({Connection.NOT_CONNECTED, Connection.REFUSED})
 
 
 @dataclass(eq=False, kw_only=True)
@@ -47,6 +49,11 @@ class Job:
     def is_under_way(self) -> bool:
         """Is the request written, or will it never be?"""
         return self.written_at is not None or self.finished is not None
+
+    @property
+    def confirms_down(self) -> bool:
+        """Does WaSender's own word say, too, that the channel cannot send?"""
+        return self.report is not None and self.report.connection in CONFIRMS_DOWN
 
     def is_written(self, clock: Clock) -> Callable[[], None]:
         def note() -> None:
@@ -107,7 +114,11 @@ class Senders:
             log.exception("attempt_broke", message_seq=job.claim.seq)
             outcome = Outcome(cause=Cause.CONNECTION_LOST if job.started_at else Cause.NOT_STARTED)
         job.finished = Finished(
-            claim=job.claim, started_at=job.started_at, finished_at=self._clock(), outcome=outcome
+            claim=job.claim,
+            started_at=job.started_at,
+            finished_at=self._clock(),
+            outcome=outcome,
+            channel_is_down=job.confirms_down,
         )
         self._done.put(job)
 
