@@ -132,7 +132,9 @@ def test_any_other_2xx_proves_nothing(body: object) -> None:
         # account, plan
         (402, refusal("Payment required"), Cause.NO_SUBSCRIPTION),
         (403, refusal("Forbidden"), Cause.NO_SUBSCRIPTION),
-        (403, b"<html>", Cause.NO_SUBSCRIPTION),
+        # a firewall's page: perhaps about this text, perhaps about WaSender's answer to it
+        (403, b"<html><title>Attention Required! | Cloudflare</title>", Cause.UNREADABLE_ANSWER),
+        (403, b"", Cause.UNREADABLE_ANSWER),
         (200, refusal(NO_PLAN), Cause.NO_SUBSCRIPTION),
         (401, refusal(NO_PLAN), Cause.NO_SUBSCRIPTION),
         (422, refusal("You are on a trial plan and cannot send bulk message"), Cause.NO_SUBSCRIPTION),

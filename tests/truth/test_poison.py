@@ -90,8 +90,11 @@ def assert_given_up(stage: Stage, attempts: int, *, on_doubt: str, token: bool) 
 
 
 @pytest.mark.parametrize("on_doubt", ["hold", "resend"])
-def test_a_message_that_wasender_always_answers_with_an_error(stage: Stage, on_doubt: str, token: bool) -> None:
-    stage.sandbox.fault("error", text="poison")
+@pytest.mark.parametrize(("kind", "status"), [("error", 500), ("html", 403)], ids=["error", "firewall"])
+def test_a_message_that_is_always_answered_with_an_error(
+    stage: Stage, kind: str, status: int, on_doubt: str, token: bool
+) -> None:
+    stage.sandbox.fault(kind, status=status, text="poison")
     enqueue_all(stage, on_doubt)
 
     took_s = stage.live(600, until=lambda: others_are_delivered(stage))
@@ -102,6 +105,7 @@ def test_a_message_that_wasender_always_answers_with_an_error(stage: Stage, on_d
     posted = stage.sandbox.requests(to=number(91))
     assert_given_up(stage, len(posted), on_doubt=on_doubt, token=token)
     assert stage.sandbox.verdict()["duplicates"] == 0
+    assert {row.after for row in stage.crm.events(None)} <= {"unknown", "up"}, "one message stopped its channel"
 
 
 @pytest.mark.parametrize("on_doubt", ["hold", "resend"])

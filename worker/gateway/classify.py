@@ -146,8 +146,12 @@ def _cause(status: int, answer: Mapping[str, object] | None, flaw: Cause | None)
 
 
 def _unworded_cause(status: int, flaw: Cause | None) -> Cause:
-    """Judge by the status alone. A 400 that is not JSON comes from a web server that is not WaSender's."""
-    if status < 300:
+    """Judge by the status alone. A 400 that is not JSON comes from a web server that is not WaSender's.
+
+    A 403 that is not JSON comes from a firewall on the way. It may dislike one text, and it may have looked at
+    WaSender's answer as well as at our request: it says nothing of the plan, nor that the message was not taken.
+    """
+    if status < 300 or status == 403:
         return flaw or Cause.UNREADABLE_ANSWER
     if status == 400 and flaw is None:
         return Cause.WRONG_ADDRESS
