@@ -24,7 +24,7 @@ class Switches:
 
     # --- sending
     accept_when_down: bool = _switch(False, "#1", "Accept messages while the session is down")
-    down_http_status: int = _switch(200, "#2", "HTTP status of the not-connected refusal", (200, 400, 409, 422))
+    down_http_status: int = _switch(200, "#2", "HTTP status of the not-connected refusal", (200, 400, 409, 422, 500))
     pending_when_down: str = _switch(
         "later", "#3 #4", "Accepted, then the session drops: sent later, failed, or stuck", PENDING_MODES
     )

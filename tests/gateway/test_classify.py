@@ -92,9 +92,18 @@ def test_any_other_2xx_proves_nothing(body: object) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "cause"),
     [
-        # timeout, reset, 408, 5xx, 52x: nobody knows, whatever the text says
+        # timeout, reset, 408, 5xx, 52x: nobody knows, but where WaSender says that it refused the message
         (408, refusal("Request Timeout"), Cause.TIMEOUT),
-        (500, refusal(NOT_CONNECTED), Cause.SERVER_ERROR),
+        (408, refusal(NOT_CONNECTED), Cause.TIMEOUT),
+        *((status, refusal(NOT_CONNECTED), Cause.CHANNEL_DOWN) for status in (500, 502, 503, 599)),
+        (500, {"success": False, "error": "WhatsApp session is not connected."}, Cause.CHANNEL_DOWN),
+        (500, {"message": NOT_CONNECTED}, Cause.SERVER_ERROR),
+        (500, {"success": True, "message": NOT_CONNECTED}, Cause.SERVER_ERROR),
+        (500, refusal(NOT_CONNECTED, data={"msgId": 5}), Cause.SERVER_ERROR),
+        (500, refusal("Redis is not connected"), Cause.SERVER_ERROR),
+        (500, refusal("Could not scan the row"), Cause.SERVER_ERROR),
+        (500, refusal("Session expired"), Cause.SERVER_ERROR),
+        (503, f"<html><title>{NOT_CONNECTED}</title></html>".encode(), Cause.SERVER_ERROR),
         (502, b"<html>", Cause.SERVER_ERROR),
         (503, b"", Cause.SERVER_ERROR),
         (520, b"<html><title>520: Web server is returning an unknown error</title>", Cause.SERVER_ERROR),
@@ -255,5 +264,7 @@ def test_any_answer_has_exactly_one_outcome(
         assert int(answer["data"]["msgId"]) == outcome.gateway_msg_id
     if 200 <= status < 300 and outcome.kind in (OutcomeKind.NOT_SENT, OutcomeKind.REJECTED):
         assert json.loads(body)["success"] is False
-    if status >= 500 or status == 408:
+    if status == 408 or (status >= 500 and outcome.cause is not Cause.CHANNEL_DOWN):
         assert outcome.kind is OutcomeKind.UNKNOWN
+    if status >= 500 and outcome.cause is Cause.CHANNEL_DOWN:
+        assert json.loads(body.decode("utf-8-sig"))["success"] is False

@@ -38,7 +38,7 @@ def counted_questions(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str
 # Learning it
 
 
-@pytest.mark.parametrize("http_status", [200, 400, 409, 422])
+@pytest.mark.parametrize("http_status", [200, 400, 409, 422, 500])
 def test_a_refused_send_stops_the_channel_whatever_its_http_status_and_costs_no_attempt(
     stage: Stage, http_status: int
 ) -> None:

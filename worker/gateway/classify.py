@@ -40,6 +40,8 @@ _WORDINGS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
         (Cause.MALFORMED_RECIPIENT, r"must be a valid whatsapp jid"),
     )
 )
+#: Under a 5xx only these words are a refusal: others may tell of trouble that came after the message was taken.
+_REFUSED_BY_SESSION = re.compile(r"session is not connected|connect your session")
 #: A refused key or plan is never the message's fault, whatever else is said.
 _ABOUT_RECIPIENT = (Cause.NOT_ON_WHATSAPP, Cause.MALFORMED_RECIPIENT)
 
@@ -129,7 +131,7 @@ def _cause(status: int, answer: Mapping[str, object] | None, flaw: Cause | None)
     if status in (408, 499):  # someone between us and WaSender gave up waiting
         return Cause.TIMEOUT
     if not 200 <= status < 500:
-        return Cause.SERVER_ERROR
+        return Cause.CHANNEL_DOWN if _is_refused_by_session(answer) else Cause.SERVER_ERROR
     if 300 <= status < 400:
         return Cause.WRONG_ADDRESS
     if answer is None:
@@ -143,6 +145,13 @@ def _cause(status: int, answer: Mapping[str, object] | None, flaw: Cause | None)
     if worded is None or (status in (401, 402, 403) and worded in _ABOUT_RECIPIENT):
         return _STATUSES.get(status, Cause.REFUSED)
     return worded
+
+
+def _is_refused_by_session(answer: Mapping[str, object] | None) -> bool:
+    """Does WaSender itself say that it refused the message because its session is not connected?"""
+    if answer is None or answer.get("success") is not False or _named_id(answer) is not None:
+        return False
+    return _REFUSED_BY_SESSION.search(matched_text(answer)) is not None
 
 
 def _unworded_cause(status: int, flaw: Cause | None) -> Cause:
