@@ -137,10 +137,11 @@ class Desk:
         worker: str = "host:1",
         gateway_msg_id: int | None = None,
         channel_is_down: bool = False,
+        posted: bool = True,
     ) -> None:
         done = Finished(
             claim=claim,
-            started_at=self.now,
+            started_at=self.now if posted else None,
             finished_at=self.now,
             outcome=Outcome(cause=cause, gateway_msg_id=gateway_msg_id),
             channel_is_down=channel_is_down,

@@ -110,6 +110,16 @@ def test_a_post_that_may_have_reached_somebody_counts(desk: Desk, channel_id: in
     assert len(sent_now(desk, channel_id)) == 1
 
 
+@pytest.mark.parametrize("cause", [Cause.NOT_ON_WHATSAPP, Cause.MEDIA_REFUSED])
+def test_a_message_that_was_refused_before_any_post_counts_no_first_contact(
+    desk: Desk, channel_id: int, cause: Cause
+) -> None:
+    strangers(desk, channel_id, 3)
+    desk.finish(desk.leased_claim(channel_id), cause, posted=False)
+    assert counted(desk, channel_id)[1] == 0
+    assert len(sent_now(desk, channel_id)) == 2
+
+
 def test_a_refusal_learnt_on_another_day_takes_nothing_from_that_days_budget(desk: Desk, channel_id: int) -> None:
     strangers(desk, channel_id, 3)
     yesterdays = desk.leased_claim(channel_id)

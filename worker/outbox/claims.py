@@ -349,14 +349,20 @@ def record_outcomes(
         connection.execute(_LEARN_ID, ids_only)
     record_attempts(connection, [_attempt(done, worker) for done in finished])
     record(connection, events)
-    if returned:
-        not_counting = [done.claim for done in finished if done.claim.seq in returned and done.claim.first_contact]
+    unposted = {*returned, *(done.claim.seq for done in finished if _was_never_posted(done))}
+    if unposted:
+        not_counting = [done.claim for done in finished if done.claim.seq in unposted and done.claim.first_contact]
         first_contacts.uncount(connection, [(claim.channel_id, claim.claimed_at) for claim in not_counting])
         suppressions.fail_returned(connection, returned, now=now)
 
 
 #: WhatsApp's word, or a trace of the message, came before WaSender's answer: only the gateway's id is still news.
 _DECIDED = frozenset({*TICKED_STATES, MessageState.FAILED, MessageState.EXPIRED, MessageState.ACCEPTED})
+
+
+def _was_never_posted(done: Finished) -> bool:
+    """Refused by what is asked before a POST, such as whether the number exists: nobody has been written to."""
+    return done.outcome.kind is OutcomeKind.REJECTED and done.started_at is None
 
 
 def _is_news(done: Finished, row: Any) -> bool:
