@@ -304,6 +304,13 @@ class Message(Base):
             postgresql_where=text("state = 'queued' AND failover"),
             sqlite_where=text("state = 'queued' AND failover"),
         ),
+        # Whom WhatsApp knows under this address: it spells some numbers otherwise than they are dialled.
+        Index(
+            "ix_messages_whatsapp_jid",
+            "whatsapp_jid",
+            postgresql_where=text("whatsapp_jid IS NOT NULL"),
+            sqlite_where=text("whatsapp_jid IS NOT NULL"),
+        ),
         Index("ix_messages_crm_ref", "crm_ref"),
         Index("ix_messages_recipient", "recipient", "seq"),
     )

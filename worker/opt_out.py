@@ -4,7 +4,7 @@ The wish is stored first: from then on new messages to them are refused. Then wh
 channel; then they are answered. Each step is harmless when it is done again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -57,7 +57,8 @@ def hear_wishes(parts: Parts, channel_id: int, taken: Iterable[TakenFact]) -> bo
     ]
     answering, asking = False, True
     for wish in sorted(wishes, key=lambda wish: (wish.at, wish.id)):
-        recipient = wish.said.sender
+        alike = _known_as(parts, wish.said)
+        recipient = wish.said.sender or min(alike, default=None)
         if recipient is None and wish.said.lid is not None:
             found = _ask(parts, channel_id, wish.said.lid) if asking else NO_ANSWER
             asking, recipient = found.answered, found.number
@@ -68,8 +69,15 @@ def hear_wishes(parts: Parts, channel_id: int, taken: Iterable[TakenFact]) -> bo
             recipient = recipient or _nameless(channel_id, wish.said)
         assert recipient is not None, "a wish has a sender or a LID"
         work = _hear_stop if wish.said.wish is Wish.STOP else _hear_start
-        answering |= work(parts, channel_id, wish, recipient)
+        answering |= work(parts, channel_id, wish, recipient, alike - {recipient})
     return answering
+
+
+def _known_as(parts: Parts, said: WishSeen) -> set[str]:
+    """The numbers to which our messages reached this person. WhatsApp spells some otherwise than they are dialled,
+    and knows some people by a LID only."""
+    with snapshot(parts.engine) as connection:
+        return suppressions.written_to_at(connection, {jid for jid in (said.jid, said.lid) if jid is not None})
 
 
 def _nameless(channel_id: int, said: WishSeen) -> str | None:
@@ -84,8 +92,8 @@ def _nameless(channel_id: int, said: WishSeen) -> str | None:
     return said.lid
 
 
-def _hear_start(parts: Parts, channel_id: int, wish: Heard, recipient: str) -> bool:
-    names = {recipient, wish.said.lid or recipient}
+def _hear_start(parts: Parts, channel_id: int, wish: Heard, recipient: str, alike: Collection[str]) -> bool:
+    names = {recipient, wish.said.lid or recipient, *alike}
     with transaction(parts.engine) as connection:
         lifted = suppressions.lift(connection, names, at=wish.at)
         webhook_facts.use_up(connection, [wish.id])
@@ -93,8 +101,9 @@ def _hear_start(parts: Parts, channel_id: int, wish: Heard, recipient: str) -> b
         return _answer(connection, parts, channel_id, Wish.START, recipient, answer)
 
 
-def _hear_stop(parts: Parts, channel_id: int, wish: Heard, recipient: str) -> bool:
-    stop(parts, recipient, at=wish.at, source=Source.WEBHOOK, word=wish.said.word, channel_id=channel_id)
+def _hear_stop(parts: Parts, channel_id: int, wish: Heard, recipient: str, alike: Collection[str]) -> bool:
+    for name in (recipient, *sorted(alike)):
+        stop(parts, name, at=wish.at, source=Source.WEBHOOK, word=wish.said.word, channel_id=channel_id)
     if parts.stopping.is_set():  # perhaps not all has failed that waits, so the wish is left to another worker
         return False
     with transaction(parts.engine) as connection:

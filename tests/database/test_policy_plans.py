@@ -36,6 +36,10 @@ def opted_out(connection: Connection) -> Any:
     return suppressions.fail_queued(connection, SOMEBODY, channels or [1], now=NOON, source=Source.WEBHOOK)
 
 
+def known_as(connection: Connection) -> Any:
+    return suppressions.written_to_at(connection, {"917033000007@s.whatsapp.net", "55512345678@lid"})
+
+
 def returned(connection: Connection) -> Any:
     return suppressions.fail_returned(connection, [3, 5], now=NOON)
 
@@ -47,6 +51,7 @@ def returned(connection: Connection) -> Any:
         (sift, "messages"),
         (strangers, "ix_messages_recipient"),
         (opted_out, "ix_messages_"),
+        (known_as, "ix_messages_whatsapp_jid"),
         (returned, "messages"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from tests.gateway.test_webhooks import KEY_ID, SESSION_KEY, body
 from worker.domain.opt_out import Wish, WishWords
-from worker.domain.webhook_fact import Fact, WishSeen
+from worker.domain.webhook_fact import Fact, WishSeen, from_said, to_said
 from worker.gateway.lids import LidAnswer, classify_lid
 from worker.gateway.webhooks import read_webhook
 
@@ -59,6 +59,9 @@ def test_a_wish_is_read_in_each_event_and_shape(event: str, shape: str) -> None:
         ({"remoteJid": "55512345678:3@lid"}, None, LID),
         ({"remoteJid": LID, "cleanedSenderPn": "55512345678@lid"}, None, LID),
         ({"remoteJid": "5215512345678@s.whatsapp.net"}, "+525512345678", None),
+        ({"remoteJid": "551187654321@s.whatsapp.net"}, "+5511987654321", None),
+        ({"remoteJid": "5511987654321@s.whatsapp.net"}, "+5511987654321", None),
+        ({"remoteJid": "551133334444@s.whatsapp.net"}, "+551133334444", None),
     ],
 )
 def test_the_sender_is_known_by_the_best_place_that_has_a_number(
@@ -127,6 +130,22 @@ def test_a_message_of_which_nobody_knows_who_wrote_it_is_no_wish(from_me: object
 )
 def test_when_it_was_written_is_read_in_each_unit(told: object, seconds: int | None) -> None:
     assert read("messages.received", message(messageTimestamp=told)) == [wish(written_at=seconds)]
+
+
+@pytest.mark.parametrize(
+    ("key", "jid"),
+    [
+        ({"remoteJid": "551187654321:7@s.whatsapp.net"}, "551187654321@s.whatsapp.net"),
+        ({"remoteJid": LID, "senderPn": "5215512345678@c.us"}, "5215512345678@s.whatsapp.net"),
+        ({"remoteJid": LID, "cleanedSenderPn": "917033009600"}, None),
+    ],
+)
+def test_the_address_is_kept_as_whatsapp_spells_it(key: dict[str, Any], jid: str | None) -> None:
+    [fact] = read("messages.received", message(key=key))
+    assert isinstance(fact, WishSeen)
+    assert fact.jid == jid
+    assert from_said(fact.kind, to_said(fact)) == fact
+    assert getattr(from_said(fact.kind, to_said(fact)), "jid", None) == jid
 
 
 def test_without_words_nothing_that_comes_in_is_looked_at() -> None:

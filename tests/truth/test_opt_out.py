@@ -181,6 +181,31 @@ def test_a_lid_that_nobody_knows_is_kept_and_people_are_told(stage: Stage) -> No
     assert written_to(stage) == ["hello"]
 
 
+@pytest.mark.parametrize("address", ["551187654321@s.whatsapp.net", "5215512345678@s.whatsapp.net", "987654321@lid"])
+def test_whoever_whatsapp_knows_by_another_address_is_found_by_where_messages_went(
+    stage: Stage, address: str
+) -> None:
+    """The number was written in some way; WhatsApp's tick named the address, and so does the person's STOP."""
+    enqueue(stage, "hello", to=OTHER)
+    enqueue(stage, "later", to=OTHER, send_after="2030-01-01T00:00:00Z")
+    enqueue(stage, "for another")
+    stage.crm.set_message(stage.crm.messages()[0].seq, whatsapp_jid=address)
+
+    by_jid(stage, address)
+    stage.hear()
+
+    assert OTHER in {row.recipient for row in suppressions(stage)}
+    assert PERSON not in {row.recipient for row in suppressions(stage)}
+    assert stage.crm.messages()[1].error_code == "opted_out"
+    assert stage.crm.messages()[2].state == "queued"
+    with pytest.raises(InvalidRequest):
+        enqueue(stage, "again", to=OTHER)
+    stage.pass_time(5)
+    by_jid(stage, address, text="START", written_at="1753700399", id="3EB0BBBB")
+    stage.hear()
+    enqueue(stage, "welcome back", to=OTHER)
+
+
 def test_a_lid_waits_while_wasender_does_not_answer(stage: Stage) -> None:
     stage.sandbox.set_status("default", "disconnected", quiet=True)
     by_lid(stage, lid_of(DIGITS))
@@ -196,11 +221,11 @@ def by_lid(stage: Stage, lid: str) -> None:
     stage.hear()
 
 
-def by_jid(stage: Stage, jid: str, **more: str) -> None:
+def by_jid(stage: Stage, jid: str, *, text: str = "STOP", written_at: str = "1753700390", **more: str) -> None:
     """A webhook that says who wrote STOP, which nobody has heard yet."""
     key = {"id": "3EB0AAAA", "fromMe": False, "remoteJid": jid} | more
     stage.webhook(
-        "messages.received", {"messages": {"key": key, "messageBody": "STOP", "messageTimestamp": "1753700390"}}
+        "messages.received", {"messages": {"key": key, "messageBody": text, "messageTimestamp": written_at}}
     )
 
 

@@ -66,6 +66,8 @@ class WishSeen:
     #: E.164; None where WhatsApp tells a LID only.
     sender: str | None = field(default=None, repr=False)
     lid: str | None = field(default=None, repr=False)
+    #: The number as WhatsApp spells it (`<digits>@s.whatsapp.net`), which need not be how anybody dials it.
+    jid: str | None = field(default=None, repr=False, compare=False)
     wish: Wish
     #: The word, in the form in which words are compared.
     word: str

@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping
 from worker.domain.opt_out import LONGEST_WORD, WishWords
 from worker.domain.webhook_fact import WishSeen
 from worker.gateway.answers import read_id
-from worker.gateway.whatsapp_objects import WRAPPERS, as_id, as_object, lid_of, objects_in, recipient_of, text_of
+from worker.gateway.whatsapp_objects import (
+    WRAPPERS,
+    as_id,
+    as_object,
+    lid_of,
+    objects_in,
+    person_of,
+    recipient_of,
+    text_of,
+)
 
 #: A text that was corrected afterwards counts as well.
 _WRAPPERS = (*WRAPPERS, "editedMessage")
@@ -52,6 +61,7 @@ def _wish(entry: Mapping[str, object], words: WishWords) -> Iterator[WishSeen]:
         whatsapp_key_id=key_id,
         sender=sender,
         lid=lid,
+        jid=_jid(key),
         wish=wish,
         word=word[:LONGEST_WORD],
         written_at=_seconds(entry.get("messageTimestamp")),
@@ -66,6 +76,11 @@ def _sender(key: Mapping[str, object]) -> str | None:
         if number is not None and number.startswith("+"):
             return number
     return None
+
+
+def _jid(key: Mapping[str, object]) -> str | None:
+    jids = (as_id(key.get(name)) for name in ("remoteJid", "senderPn"))
+    return next((found for jid in jids if jid is not None and (found := person_of(jid)) is not None), None)
 
 
 def _lid(key: Mapping[str, object]) -> str | None:

@@ -23,6 +23,8 @@ _CAPTIONED = ("imageMessage", "videoMessage", "documentMessage")
 _DEEPEST_WRAPPER = 5
 
 _NUMBER = re.compile(r"\+?(\d{7,15})(?::\d{1,4})?(?:@s\.whatsapp\.net|@c\.us)?", re.ASCII)
+#: WhatsApp still knows Brazilian mobiles that are older than their ninth digit without it.
+_OLD_BRAZILIAN_MOBILE = re.compile(r"\A(55[1-9][1-9])([6-9]\d{7})\Z", re.ASCII)
 _LID = re.compile(r"(\d{5,32})(?::\d{1,4})?@lid", re.ASCII)
 
 
@@ -53,7 +55,13 @@ def recipient_of(jid: str) -> str | None:
         return normalise_recipient(jid if "@" in jid or jid.startswith("+") else f"+{jid}", "").address
     except InvalidNumber:
         number = _NUMBER.fullmatch(jid)
-        return f"+{number[1]}" if number else None
+        return "+" + _OLD_BRAZILIAN_MOBILE.sub(r"\g<1>9\g<2>", number[1]) if number else None
+
+
+def person_of(jid: str) -> str | None:
+    """Give a person's address by number as WhatsApp spells it, without the device behind it; None for any other."""
+    number = _NUMBER.fullmatch(jid)
+    return f"{number[1]}@s.whatsapp.net" if number and "@" in jid else None
 
 
 def lid_of(jid: str) -> str | None:

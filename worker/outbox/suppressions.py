@@ -33,6 +33,15 @@ _ANSWERS = 4
 _SUPPRESSED = select(Suppression.recipient).where(
     Suppression.recipient.in_(bindparam("recipients", expanding=True)), Suppression.lifted_at.is_(None)
 )
+_WRITTEN_TO_AT = (
+    select(Message.recipient)
+    .where(
+        Message.whatsapp_jid.in_(bindparam("jids", expanding=True)),
+        Message.whatsapp_jid.is_not(None),
+        Message.recipient.is_not(None),
+    )
+    .distinct()
+)
 _QUEUED_TO = select(Message.channel_id, Message.seq, Message.id, Message.created_at, Message.recipient).where(
     Message.recipient == bindparam("recipient"), Message.state == literal_column("'queued'")
 )
@@ -83,6 +92,12 @@ def is_unwanted(message: type[Message]) -> ColumnElement[bool]:
         .where(Suppression.recipient == message.recipient, Suppression.lifted_at.is_(None))
         .correlate(message)
     )
+
+
+def written_to_at(connection: Connection, jids: Collection[str]) -> set[str]:
+    """The numbers whose messages went to one of these addresses, by WhatsApp's own word."""
+    found = connection.execute(_WRITTEN_TO_AT, {"jids": list(jids)}).scalars() if jids else ()
+    return {recipient for recipient in found if recipient is not None}
 
 
 def suppressed(connection: Connection, recipients: Collection[str]) -> set[str]:
