@@ -28,7 +28,7 @@ _teller = Teller()
 
 def wake_drain() -> None:
     """Ask for a drain run."""
-    _wake(drain)
+    _wake(drain, expires=60)
 
 
 def wake_callbacks() -> None:

@@ -24,8 +24,7 @@ from crm_bridge.web.diagnosis_desk import DiagnosisDesk
 from crm_bridge.web.known_keys import KnownKeys
 from crm_bridge.web.rates import Rates
 from crm_bridge.web.reconnect_routes import LatestCodes
-from crm_bridge.web.waking import Waker, publish_check, publish_hearing
-from worker import tasks
+from crm_bridge.web.waking import Waker, publish_check, publish_drain, publish_hearing
 from worker.logs import configure_logging
 from worker.parts import Parts
 from worker.parts import parts as parts_of_process
@@ -35,6 +34,8 @@ DATABASE_WAIT_S = 8.0
 DATABASE_CALLS = 32
 #: Webhooks come by the hundred; the worker is woken at once, and then this often.
 HEARING_PAUSE_S = 0.1
+#: So often a drain run is asked for at the most; what is stored meanwhile, one run finds.
+DRAIN_PAUSE_S = 0.1
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -59,7 +60,7 @@ def create_app(parts: Parts | None = None) -> APIFlask:
     problems.register(app)
     request_size.register(app)
     access.register(app, KnownKeys(parts, parts.settings.api_keys), rates)
-    app.register_blueprint(message_routes.routes(parts, database, Waker(tasks.wake_drain)))
+    app.register_blueprint(message_routes.routes(parts, database, Waker(publish_drain, pause_s=DRAIN_PAUSE_S)))
     app.register_blueprint(media_routes.routes(parts, database))
     app.register_blueprint(diagnosis_routes.routes(DiagnosisDesk(parts, database)))
     app.register_blueprint(channel_routes.routes(parts, database, Waker(publish_check)))

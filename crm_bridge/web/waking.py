@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+from kombu.exceptions import ChannelError
 
 from worker.celery_app import BrokerTrouble
 from worker.celery_app import app as celery
@@ -13,6 +14,13 @@ log = structlog.get_logger(__name__)
 
 #: A broker that is away is not asked again, nor complained about, sooner than this.
 PAUSE_AFTER_TROUBLE_S = 1.0
+#: Where drain runs are asked for, and how many wake-ups there are enough: while no worker takes them, they lie there.
+DRAIN_QUEUE, ENOUGH = "truetick.drain", 3
+
+
+def publish_drain() -> None:
+    """Ask a worker for a drain run, from a thread that may wait."""
+    _publish("truetick.drain", "the next sweep finds the messages", unless_asked_in=DRAIN_QUEUE)
 
 
 def publish_hearing() -> None:
@@ -25,13 +33,23 @@ def publish_check() -> None:
     _publish("truetick.check_channels", "the next check looks at the channels")
 
 
-def _publish(task: str, otherwise: str) -> None:
+def _publish(task: str, otherwise: str, *, unless_asked_in: str | None = None) -> None:
     """A broker that is away costs only time: what there is to do stands in the database."""
     try:
-        celery.send_task(task, expires=60)
+        if unless_asked_in is None or _waiting_in(unless_asked_in) < ENOUGH:
+            celery.send_task(task, expires=60)
     except BrokerTrouble as error:
         log.warning("wake_up_not_published", problem=type(error).__name__, advice=otherwise)
         time.sleep(PAUSE_AFTER_TROUBLE_S)
+
+
+def _waiting_in(queue: str) -> int:
+    """How many tasks the broker holds there. One that has none need not know the queue."""
+    with celery.pool.acquire(block=True) as connection:
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except ChannelError:
+            return 0
 
 
 class Waker:

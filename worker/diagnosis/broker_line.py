@@ -100,7 +100,7 @@ class BrokerLine:
 
     def wake_drain(self) -> None:
         """Ask for a drain run."""
-        self._app.send_task("truetick.drain", queue=DRAIN_QUEUE)
+        self._app.send_task("truetick.drain", queue=DRAIN_QUEUE, expires=60)
 
     def _broadcast(self, command: str) -> list[tuple[str, Any]]:
         with self._app.connection_for_write() as connection:
