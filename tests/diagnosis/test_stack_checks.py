@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from tests.real_servers import Valkey, wait_until
 from tests.truth.stage import Stage
 from wasender_sandbox.control import Sandbox
 from worker import migrate, revisions
-from worker.channels import overview, registry, states
+from worker.channels import checks, overview, registry, states
+from worker.channels.registry import NewChannel
 from worker.database import snapshot, transaction
 from worker.diagnosis import broker_line, diagnoser
 from worker.diagnosis.broker_line import DRAIN_QUEUE, BrokerLine, QueueLook, WorkerReport
 from worker.diagnosis.diagnoser import Diagnoser, TookTooLong
+from worker.domain.pace import Pace
 from worker.parts import Parts
 
 Build = Callable[..., Parts]
@@ -172,6 +175,27 @@ def test_a_person_who_resumes_a_channel_is_not_taken_for_a_worker(ward: Ward, st
     with snapshot(stage.parts.engine) as connection:
         (standing,) = overview.standings(connection, now=stage.parts.clock(), check_interval_s=30)
     assert "No worker has asked" in (standing.action or "")
+
+
+@pytest.mark.parametrize("act", ["asked", "new_key"])
+def test_a_person_who_has_a_channel_checked_is_not_taken_for_a_worker(ward: Ward, stage: Stage, act: str) -> None:
+    """Reconnecting it and giving it a key make it due at once, but nobody has taken that up."""
+    stage.pass_time(600)
+    parts, now = stage.parts, stage.parts.clock()
+    with transaction(parts.engine) as connection:
+        if act == "asked":
+            checks.ask_now(connection, registry.channel_id(connection, "default"), now=now)
+        else:
+            new = NewChannel(name="sales", pace=Pace(1, 5), api_key_encrypted=parts.vault.seal("old"))
+            sales = registry.add(connection, new, now - timedelta(minutes=5))
+            states.replace_key(connection, sales, parts.vault.seal("new"), now=now)
+
+    findings = Ward(ward.parts, Line(answering=(), ticking=())).findings()
+
+    assert (findings["workers"].code, findings["beat"].code) == ("none", "none")
+    with snapshot(parts.engine) as connection:
+        standings = overview.standings(connection, now=now, check_interval_s=30)
+    assert all("No worker has asked" in (standing.action or "") for standing in standings)
 
 
 # The database

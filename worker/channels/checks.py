@@ -35,8 +35,11 @@ def take_due_checks(connection: Connection, *, now: datetime, again_at: datetime
 
 
 def ask_now(connection: Connection, channel_id: int, *, now: datetime) -> None:
-    """This channel is due for the question."""
-    connection.execute(update(Channel).where(Channel.id == channel_id).values(check_due_at=now))
+    """This channel is due for the question. One that is due already stays as it is: a later time would look as if a
+    worker had taken the question up.
+    """
+    is_ahead = Channel.check_due_at > now
+    connection.execute(update(Channel).where(Channel.id == channel_id, is_ahead).values(check_due_at=now))
 
 
 def one(connection: Connection, channel_id: int) -> Any:

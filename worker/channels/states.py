@@ -127,7 +127,7 @@ def replace_key(connection: Connection, channel_id: int, api_key_encrypted: str,
     connection.execute(
         update(Channel)
         .where(Channel.id == channel_id)
-        .values(api_key_encrypted=api_key_encrypted, check_due_at=now, checked_at=None)
+        .values(api_key_encrypted=api_key_encrypted, check_due_at=min(kept.check_due_at, now), checked_at=None)
     )
     paused = kept.state is ChannelState.PAUSED
     verdict = ChannelVerdict(ChannelState.PAUSED, kept.reason) if paused else ChannelVerdict(ChannelState.UNKNOWN, "")
