@@ -11,6 +11,10 @@ from typing import Any
 from worker import revisions
 
 COMMAND = "truetick_report"
+#: What each worker of any program can answer. Those of others do not know our command, and would log an error.
+QUEUES_COMMAND = "active_queues"
+#: How the queues begin on which nobody but our workers listens.
+OWN_QUEUES = "truetick."
 
 
 def truetick_version() -> str:
@@ -18,6 +22,12 @@ def truetick_version() -> str:
         return version("truetick")
     except PackageNotFoundError:  # run from a checkout that nobody installed
         return "unknown"
+
+
+def is_ours(queues: Any) -> bool:
+    """Does this answer to `active_queues` come from one of our workers? A CRM may have its own on the same broker."""
+    named = [queue.get("name") for queue in queues if isinstance(queue, dict)] if isinstance(queues, list) else []
+    return any(isinstance(name, str) and name.startswith(OWN_QUEUES) for name in named)
 
 
 def report(_state: Any = None) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
 from worker.logs import configure_logging
 from worker.parts import Parts, parts
 from worker.readiness import database_away, require_ready
+from worker.self_report import QUEUES_COMMAND, is_ours
 from worker.settings import settings
 
 #: How long a worker may take to say that it is there.
@@ -65,12 +67,20 @@ def ask_for_check() -> Workers:
 
 
 def look_for_workers() -> Workers:
-    """Ask for a sign of life; the first worker's answer is enough."""
-    from worker.celery_app import BrokerTrouble, app
+    """Ask our workers for a sign of life. The first one's answer is enough, where no CRM's own worker was quicker."""
+    from worker.celery_app import BrokerTrouble
 
     try:
-        # Beat answers `ping` as well, so it is a question that only workers understand.
-        answers = app.control.broadcast("active_queues", reply=True, limit=1, timeout=WORKER_ANSWERS_S)
+        first = _queues(limit=1)
+        found = any(map(is_ours, first)) or (bool(first) and any(map(is_ours, _queues(limit=None))))
     except BrokerTrouble:
         return Workers.UNREACHABLE
-    return Workers.ANSWER if answers else Workers.SILENT
+    return Workers.ANSWER if found else Workers.SILENT
+
+
+def _queues(*, limit: int | None) -> list[Any]:
+    """What the workers listen on that answer. Beat answers `ping` as well, but not this question."""
+    from worker.celery_app import app
+
+    answers = app.control.broadcast(QUEUES_COMMAND, reply=True, limit=limit, timeout=WORKER_ANSWERS_S)
+    return [queues for answer in answers or () for queues in answer.values()]

@@ -4,13 +4,13 @@ It has a Celery app of its own, which no process takes for its current one: it i
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
 
-from worker.self_report import COMMAND
+from worker.self_report import COMMAND, QUEUES_COMMAND, is_ours
 from worker.settings import Settings
 
 #: How long workers and beats may take to answer.
@@ -89,10 +89,12 @@ class BrokerLine:
             )
 
     def workers(self) -> tuple[WorkerReport, ...]:
-        """The workers that answer, by name."""
+        """The workers that answer, by name. Only ours are asked for more: others would log an error."""
+        listening = dict(self._broadcast(QUEUES_COMMAND))
+        ours = [name for name, queues in listening.items() if is_ours(queues)]
         asked_at = time.time()
-        found = [_report(name, said, asked_at) for name, said in self._broadcast(COMMAND)]
-        return tuple(sorted(found, key=lambda worker: worker.name))
+        told = dict(self._broadcast(COMMAND, ours)) if ours else {}
+        return tuple(_report(name, told.get(name), asked_at) for name in sorted(listening))
 
     def beats(self) -> tuple[str, ...]:
         """The beats that answer, by name: one whose scheduler stands still does not."""
@@ -102,10 +104,12 @@ class BrokerLine:
         """Ask for a drain run."""
         self._app.send_task("truetick.drain", queue=DRAIN_QUEUE, expires=60)
 
-    def _broadcast(self, command: str) -> list[tuple[str, Any]]:
+    def _broadcast(self, command: str, to: Sequence[str] | None = None) -> list[tuple[str, Any]]:
+        """The answers by name: of all who give one in time, or of these alone, and no longer than that takes."""
+        asked = {"reply": True, "timeout": REPLY_S, "destination": to, "limit": len(to) if to else None}
         with self._app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-            answers = self._app.control.broadcast(command, reply=True, timeout=REPLY_S, connection=connection)
+            answers = self._app.control.broadcast(command, connection=connection, **asked)
         return [(str(name), said) for answer in answers or () for name, said in answer.items()]
 
 
