@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import structlog
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from worker import linked_session
 from worker.channels import leases, states
 from worker.database import DatabaseAway, snapshot, transaction
 from worker.domain.account import Problem, ProblemCode
 from worker.domain.account_trouble import trouble
-from worker.domain.channel_state import DEFAULT_CHANNEL, KEY_ROTATION, ChannelState
+from worker.domain.channel_state import DEFAULT_CHANNEL, DISPROVED_BY_STATUS, KEY_ROTATION, ChannelState
 from worker.domain.errors import Conflict, GatewayTrouble, TruetickError
 from worker.linked_session import ROTATE_BY_HAND, Linked
 from worker.models import Channel
@@ -61,6 +61,7 @@ def rotate(
     parts.vault.seal("a trial")  # a key that cannot be sealed must not be asked for
     channel_id: int = linked.channel.id
     with transaction(parts.engine) as connection:
+        _require_sound(connection, channel_id)
         states.pause(connection, channel_id, now=parts.clock(), reason=KEY_ROTATION)
     try:
         _wait_for_quiet(parts, linked, wait_s, pause, elapsed)
@@ -93,6 +94,23 @@ def _linked(parts: Parts, name: str) -> Linked:
             code="unknown_session",
         )
     return linked
+
+
+def _require_sound(connection: Connection, channel_id: int) -> None:
+    """The pause and its end would make a channel sound again that only a tick, or time, may call so."""
+    row = connection.execute(
+        select(Channel.name, Channel.state, Channel.reason)
+        .where(Channel.id == channel_id)
+        .with_for_update(key_share=True)
+    ).one()
+    is_blocked = row.state is ChannelState.BLOCKED and row.reason not in DISPROVED_BY_STATUS
+    if row.state is ChannelState.MUTE or is_blocked:
+        raise Conflict(
+            f"Channel {row.name} is {row.state.value} ({row.reason}). A new key would only hide that. "
+            "See `truetick status`, and rotate the key once the channel is up. Where the key must not live until "
+            f"then, regenerate it in WaSender, and store it: truetick channels set-key {row.name}",
+            code=f"channel_{row.state.value}",
+        )
 
 
 def _is_anothers(parts: Parts, linked: Linked) -> bool:

@@ -17,6 +17,7 @@ from worker.database import transaction
 from worker.domain.channel_state import KEY_ROTATION, ChannelState, remedy
 from worker.domain.errors import Conflict, GatewayTrouble, NotConfigured, TruetickError
 from worker.domain.message_status import MessageState
+from worker.domain.outcomes import Cause
 from worker.key_rotation import Rotated, rotate
 from worker.models import Event
 from worker.parts import Parts
@@ -99,6 +100,29 @@ def test_a_persons_pause_in_between_outlasts_the_rotation(crm: Crm, monkeypatch:
     monkeypatch.setattr(crm.parts.account, "regenerate_key", meanwhile)
     assert turn(crm) == Rotated(resumed=False)
     assert stands(crm) == (PAUSED, "by a person")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(ChannelState.MUTE, "no_ticks"), (ChannelState.BLOCKED, Cause.NO_SUBSCRIPTION)]
+)
+def test_a_channel_that_a_rotation_would_call_sound_without_proof_keeps_its_key(
+    crm: Crm, state: ChannelState, reason: str
+) -> None:
+    old = key_of(crm)
+    crm.set_channel("sales", state=state, reason=reason)
+
+    refused = refusal(crm)
+
+    assert (type(refused), refused.code) == (Conflict, f"channel_{state.value}")
+    assert "truetick channels set-key sales" in refused.message
+    assert stands(crm) == (state, reason)
+    assert crm.sandbox.channel("sales")["api_key"] == old == key_of(crm)
+
+
+def test_a_block_because_of_the_key_ends_with_another_one(crm: Crm) -> None:
+    crm.set_channel("sales", state=ChannelState.BLOCKED, reason=Cause.BAD_KEY)
+    assert turn(crm) == Rotated(resumed=True)
+    assert stands(crm) == (UNKNOWN, "")
 
 
 @pytest.mark.parametrize("what", ["a message", "a run"])

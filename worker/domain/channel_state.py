@@ -40,7 +40,7 @@ CONNECTED_AGAIN = "connected_again"
 #: A refusal that `GET /status` does not show is believed this long before one message tries again.
 BLOCK_RETRY_AFTER = timedelta(minutes=10)
 #: Blocks that a good answer of `GET /status` disproves at once.
-_DISPROVED_BY_STATUS = frozenset(
+DISPROVED_BY_STATUS = frozenset(
     {Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", "no_secret_key", "bad_secret_key", "wrong_secret_key"}
 )
 
@@ -70,7 +70,7 @@ def state_after_report(
     if report.connection is Connection.CONNECTED and state is C.MUTE:
         return None  # it said so all along; only a tick speaks for it
     if report.connection is Connection.CONNECTED:
-        stands = state is C.BLOCKED and reason not in _DISPROVED_BY_STATUS and now - since < BLOCK_RETRY_AFTER
+        stands = state is C.BLOCKED and reason not in DISPROVED_BY_STATUS and now - since < BLOCK_RETRY_AFTER
         back = ChannelVerdict(C.MUTE, CONNECTED_AGAIN) if tick_awaited else ChannelVerdict(C.UP, report.word)
         after = ChannelVerdict(C.BLOCKED, reason) if stands else back
     elif report.connection is Connection.REFUSED:
