@@ -16,6 +16,7 @@ from wasender_sandbox.control import Sandbox
 from worker import health
 from worker.diagnosis import examination
 from worker.diagnosis.diagnoser import Diagnoser
+from worker.diagnosis.guide import entry_for
 from worker.domain.errors import NotFound
 from worker.parts import Parts
 
@@ -178,6 +179,20 @@ def test_a_pace_that_account_protection_does_not_allow_fails(
 
     stage.crm.set_channel("default", slowdown=2.0)
     assert ward.found("limits") == ("failed", "slowed_down")
+
+
+def test_a_pace_above_the_highest_limit_is_lowered_by_what_the_remedy_says(
+    sqlite_url: str, build: Build, stage: Stage, sandbox: Sandbox
+) -> None:
+    stage.crm.channels("sales", limit="none", pace="300/60")
+    ward = Ward(build(sqlite_url, **OPTIONS, WASENDER_PERSONAL_ACCESS_TOKEN=TOKEN))
+
+    finding = ward.findings(channel="sales")["limits"]
+    _, entry = entry_for(finding.check, finding.code)
+
+    assert (finding.verdict, finding.code) == ("failed", "too_fast")
+    assert "truetick channels set-pace sales 256/60" in (finding.remedy or "")
+    assert "truetick channels set-pace {name} 1/5" in " ".join(entry.steps)
 
 
 def test_a_session_key_in_the_tokens_place_is_recognised(sqlite_url: str, build: Build, stage: Stage) -> None:

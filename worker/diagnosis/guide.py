@@ -181,7 +181,7 @@ GUIDE: tuple[Entry, ...] = (
         cases=_of(_CHANNEL, "need_scan", "logged_out", "expired", "need_passkey"),
         what_happens="WhatsApp takes nothing from this session until the phone is linked again. Messages wait.",
         steps=(
-            "In WaSender, open the session of channel {name}.",
+            "In WaSender, open the session of channel {name}, or here: truetick channels reconnect {name}",
             "On its phone: WhatsApp, Linked devices, Link a device; scan the QR code within 45 seconds.",
             "Within a minute the channel comes up by itself and sends; nothing needs to be sent again.",
         ),
@@ -246,7 +246,7 @@ GUIDE: tuple[Entry, ...] = (
         what_happens="WaSender refuses messages as too many; too many of that can get a number restricted.",
         steps=(
             "With account protection: TRUETICK_PACE=1/5. Without: 256/60 at the most. On trial: 1/60, daily cap 50.",
-            "Restart the workers. Other channels have their pace from: truetick channels add NAME --pace",
+            "Channel default: then restart the workers. Another one: truetick channels set-pace {name} 1/5",
         ),
     ),
     Entry(

@@ -42,9 +42,7 @@ def limits(subject: Subject, facts: Facts) -> Finding:
         return on(subject.name, "limits", V.UNVERIFIED, "unknown", said, advice)
     pacing = subject.facts.standing.pacing
     pace = pacing.pace
-    lower = f"Lower the pace to {PROTECTED}" + (
-        " (TRUETICK_PACE), and restart the workers." if subject.name == DEFAULT_CHANNEL else "."
-    )
+    lower = _lower(subject, PROTECTED)
     if pacing.is_slowed:
         said = (
             f"WaSender refused messages as too many although the pace {pace} was kept; "
@@ -63,13 +61,19 @@ def limits(subject: Subject, facts: Facts) -> Finding:
         return on(subject.name, "limits", V.FAILED, "protected", said, advice)
     if pace.seconds / pace.messages < UNPROTECTED.seconds / UNPROTECTED.messages:
         said = f"WaSender allows {UNPROTECTED} at the most; the pace is {pace}."
-        return on(subject.name, "limits", V.FAILED, "too_fast", said, f"Lower the pace to {UNPROTECTED} or less.")
+        return on(subject.name, "limits", V.FAILED, "too_fast", said, _lower(subject, UNPROTECTED))
     if protected is None:
         said = f"The pace {pace} is allowed only without account protection, and WaSender does not tell here."
         advice = f"Look in WaSender whether the session has account protection; if so: {lower[0].lower()}{lower[1:]}"
         return on(subject.name, "limits", V.UNVERIFIED, "not_told", said, advice)
     said = f"Account protection is off, and the pace {pace} keeps within {UNPROTECTED}."
     return on(subject.name, "limits", V.OK, "within", said)
+
+
+def _lower(subject: Subject, pace: Pace) -> str:
+    if subject.name == DEFAULT_CHANNEL:
+        return f"Lower the pace to {pace} (TRUETICK_PACE), and restart the workers."
+    return f"Lower the pace: truetick channels set-pace {subject.name} {pace}."
 
 
 def clock(facts: Facts) -> Finding:
