@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from tests.conftest import API_KEY
 from tests.diagnosis.conftest import OPTIONS, TOKEN, Line, Ward
 from tests.drain.scene import Crm
+from tests.live_stack import ROOT
 from tests.truth.stage import Stage
 from wasender_sandbox.control import Sandbox
 from worker import health
@@ -18,6 +19,7 @@ from worker.diagnosis import examination
 from worker.diagnosis.diagnoser import Diagnoser
 from worker.diagnosis.guide import entry_for
 from worker.domain.errors import NotFound
+from worker.gateway.webhooks import EVENTS
 from worker.parts import Parts
 
 Build = Callable[..., Parts]
@@ -193,6 +195,18 @@ def test_a_pace_above_the_highest_limit_is_lowered_by_what_the_remedy_says(
     assert (finding.verdict, finding.code) == ("failed", "too_fast")
     assert "truetick channels set-pace sales 256/60" in (finding.remedy or "")
     assert "truetick channels set-pace {name} 1/5" in " ".join(entry.steps)
+
+
+def test_the_same_events_are_wanted_wherever_people_are_told_to_set_webhooks_up(
+    sqlite_url: str, build: Build, stage: Stage
+) -> None:
+    finding = Ward(build(sqlite_url, **OPTIONS, WASENDER_WEBHOOK_SECRET="a-secret")).findings()["webhooks"]
+    docs = (ROOT / "docs" / "operate.md").read_text()
+    _, entry = entry_for("webhooks", "never")
+    for told in (finding.remedy or "", " ".join(entry.steps), docs):
+        assert [event for event in EVENTS if event not in told] == []
+    # Without this one nobody's STOP is heard.
+    assert "messages-personal.received" in EVENTS
 
 
 def test_a_session_key_in_the_tokens_place_is_recognised(sqlite_url: str, build: Build, stage: Stage) -> None:

@@ -7,6 +7,7 @@ keeps everything from going out, then what keeps one channel from it, then what 
 from dataclasses import dataclass
 
 from worker.diagnosis.judging_traffic import NUMBER_CODES
+from worker.gateway.webhooks import EVENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +271,7 @@ GUIDE: tuple[Entry, ...] = (
         what_happens="Ticks are asked for instead, which takes some seconds longer. Nothing gets lost by that.",
         steps=(
             "In WaSender: address https://YOUR-HOST/webhooks/wasender/{name}, enabled, with the same secret as here.",
-            "Events: messages.update, message.sent, messages.upsert, session.status.",
+            f"Events: {', '.join(EVENTS)}.",
             "Is the address reachable from outside, with a valid certificate? It has to answer POST without a secret "
             "with 401.",
         ),

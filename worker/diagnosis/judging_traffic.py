@@ -9,6 +9,7 @@ from worker.diagnosis.finding import Finding, Verdict, general, on
 from worker.domain.channel_state import DEFAULT_CHANNEL
 from worker.domain.durations import lasting
 from worker.domain.webhook_meter import STOPPED_AFTER, STOPPED_SENTENCE, Webhooks
+from worker.gateway.webhooks import EVENTS
 
 V = Verdict
 
@@ -93,8 +94,8 @@ def _never(subject: Subject, facts: Facts) -> Finding:
         return on(subject.name, "webhooks", V.SKIPPED, "not_set_up", said)
     advice = (
         "In WaSender, give the session the address https://YOUR-HOST/webhooks/wasender/"
-        f"{subject.name}, the same secret, and the events messages.update, message.sent, messages.upsert and "
-        "session.status. Is the address reachable from outside?"
+        f"{subject.name}, the same secret, and the events {', '.join(EVENTS)}. "
+        "Is the address reachable from outside?"
     )
     if subject.facts.standing.last_tick_at is None:
         said = "None has come yet, but nothing has happened either that one would tell of."

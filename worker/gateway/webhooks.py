@@ -17,7 +17,17 @@ from worker.gateway.inbound import read_received, read_upserted
 from worker.gateway.reports import read_ack
 from worker.gateway.whatsapp_objects import as_id, as_object, objects_in, recipient_of, text_of
 
-__all__ = ["Fact", "SendFailed", "SentSeen", "SessionChanged", "TickSeen", "from_said", "read_webhook", "to_said"]
+__all__ = [
+    "EVENTS",
+    "Fact",
+    "SendFailed",
+    "SentSeen",
+    "SessionChanged",
+    "TickSeen",
+    "from_said",
+    "read_webhook",
+    "to_said",
+]
 
 #: Facts that one body may give. WaSender sends one message's, or a few; what is beyond is asked for later anyway.
 MOST_FACTS = 500
@@ -92,6 +102,9 @@ _READERS: dict[str, Callable[[object], Iterator[Fact]]] = {
     "messages.upsert": _upserted,
     "session.status": _session,
 }
+#: What a session's webhook should send: each tick and change, and people's STOP. `messages.received` says the same as
+#: `messages-personal.received`, and of groups besides, which nobody opts out of.
+EVENTS = ("messages.update", "message.sent", "messages.upsert", "messages-personal.received", "session.status")
 #: WaSender may tell of the same message by each of these; the wish in it is the same.
 _WISH_READERS: dict[str, Callable[[object, WishWords], Iterator[Fact]]] = {
     "messages.received": read_received,
