@@ -172,6 +172,7 @@ class DrainRun:
                 if self._in_trouble:
                     put_back_unposted(connection, self._lanes.token, keep=self._lanes.in_flight(), now=now)
                 if looking:
+                    self._lanes.look_up(connection)
                     self._lease_more(connection, now, until)
                 claims = self._claim(connection, now) if claiming else ()
                 lost = self._lanes.write(connection, now=now, until=until)

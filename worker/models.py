@@ -104,8 +104,10 @@ class Channel(Base):
     #: Not to be asked again before this; also keeps two beats from asking at once.
     check_due_at: Mapped[datetime]
 
-    #: No POST may begin before this.
+    #: No POST may begin before this: the pace, a daily cap and WaSender's own wishes want it so.
     next_slot_at: Mapped[datetime]
+    #: Nor before this, after trouble at WaSender. Forgotten when the channel comes up again: that trouble is over.
+    rest_until: Mapped[datetime | None]
     #: Troubled attempts in a row; 0 when the last one was answered well.
     failures: Mapped[int] = mapped_column(Integer)
     #: Since when WaSender refuses every send as "not connected" while its status says connected.

@@ -10,6 +10,7 @@ from tests.outbox.desk import ALICE, LEASE, OURS, THEIRS, Desk
 from worker.channels import leases
 from worker.channels.leases import SOON
 from worker.domain.channel_state import ChannelState
+from worker.domain.evidence import Connection
 from worker.domain.outcomes import Cause
 from worker.models import Channel
 
@@ -30,6 +31,25 @@ def test_the_channel_whose_slot_comes_first_is_taken_first(desk: Desk) -> None:
         desk.set_channel(channel_id, next_slot_at=desk.now + timedelta(seconds=seconds))
     assert desk.lease(horizon_s=2.5) == [channels[1], channels[2]]
     assert desk.lease(horizon_s=3) == [channels[0]]
+
+
+def test_a_channel_that_rests_after_trouble_is_left_alone_until_then_or_until_it_comes_up_again(desk: Desk) -> None:
+    rest_until, slot = desk.now + timedelta(seconds=300), desk.now + timedelta(seconds=1)
+    rests, comes_up = desk.channel("rests"), desk.channel("comes-up")
+    for channel_id in (rests, comes_up):
+        desk.enqueue(channel_id)
+        desk.set_channel(channel_id, rest_until=rest_until, next_slot_at=slot, failures=9)
+    assert not anything_waiting(desk)
+    assert not needs_wake(desk, rests)
+    assert desk.lease(horizon_s=299) == []
+
+    desk.report(comes_up, Connection.NOT_CONNECTED, "need_scan")
+    desk.report(comes_up, Connection.CONNECTED)
+
+    assert needs_wake(desk, comes_up)
+    assert desk.channel_row(comes_up).next_slot_at == slot, "the pace knows nothing of reconnects"
+    assert desk.lease(horizon_s=299) == [comes_up]
+    assert desk.lease(horizon_s=300) == [rests]
 
 
 @pytest.mark.parametrize("state", ChannelState)

@@ -183,6 +183,74 @@ def test_the_first_message_goes_out_within_two_seconds_of_the_webhook(
     assert stage.sandbox.requests()[0].arrived_at - told_at < 2
 
 
+def in_trouble(stage: Stage) -> None:
+    """WaSender has answered no send for a while, so the channel rests for minutes."""
+    fault = stage.sandbox.fault("error")
+    stage.crm.enqueue([f"lost {index}" for index in range(12)])
+    stage.live(900, step_s=10, until=lambda: stage.crm.channel().failures >= 8)
+    stage.sandbox.clear_faults(fault)
+    now = stage.parts.clock()
+    assert (stage.crm.channel().rest_until - now).total_seconds() > 100
+    stage.send()
+
+
+def lost_and_linked_again(stage: Stage) -> None:
+    stage.sandbox.set_status("default", "need_scan")
+    assert not health.check_now(stage.parts, stage.crm.channel().id)
+    assert state(stage) is DOWN
+    stage.sandbox.scan("default")
+    assert health.check_now(stage.parts, stage.crm.channel().id)
+
+
+def test_the_trouble_before_a_reconnect_holds_up_nothing_after_it(stage: Stage) -> None:
+    in_trouble(stage)
+    before = len(stage.sandbox.requests())
+
+    lost_and_linked_again(stage)
+    stage.send()
+
+    assert len(stage.sandbox.requests()) == before + 1
+    assert stage.crm.channel().failures == 0
+
+
+def test_a_mute_session_that_is_linked_again_is_tried_at_once_after_any_trouble(stage: Stage) -> None:
+    in_trouble(stage)
+    stage.crm.set_channel("default", state="mute", probe_at=stage.parts.clock() + timedelta(hours=1))
+    before = len(stage.sandbox.requests())
+
+    lost_and_linked_again(stage)
+    stage.send()
+
+    assert (state(stage), len(stage.sandbox.requests())) == (ChannelState.MUTE, before + 1)
+
+
+def test_what_wasender_asked_us_to_wait_for_outlasts_a_reconnect(stage: Stage) -> None:
+    stage.sandbox.fault("throttled", count=1, retry_after=60)
+    stage.crm.enqueue(["one"])
+    stage.send()
+
+    lost_and_linked_again(stage)
+    stage.send()
+    assert len(stage.sandbox.requests()) == 1
+    stage.live(70, until=lambda: len(stage.sandbox.requests()) == 2)
+
+
+def test_a_run_that_waits_out_a_rest_hears_of_the_reconnect(stage: Stage) -> None:
+    stage.parts.settings.drain_run_s = 30
+    stage.crm.set_channel("default", failures=4, unacked_window=20)
+    stage.sandbox.fault("error", count=1, endpoint="send-message")
+    stage.crm.enqueue(["lost", "next"])
+    with working(stage.parts) as wake:
+        wake()
+        wait_until(lambda: stage.crm.channel().failures == 5, within_s=10, what="the trouble")
+        assert stage.crm.channel().lease_token is not None
+        lost_and_linked_again(stage)
+        told_at = time.time()
+        wake()
+        wait_until(lambda: len(stage.sandbox.requests()) == 2, within_s=10, what="the next message")
+    assert stage.sandbox.requests()[1].arrived_at - told_at < 2
+
+
 def test_without_webhooks_it_goes_out_within_one_check_interval(stage: Stage) -> None:
     interval_s = stage.parts.settings.check_interval_s = 1.0
     stage.sandbox.set_status("default", "need_scan")

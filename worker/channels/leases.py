@@ -43,11 +43,15 @@ def _due(priority: int, *, to_anybody: bool = False) -> Any:
 
 _has_room = and_(Channel.state == ChannelState.UP, Channel.unacked_window > unacked())
 _probe_due = and_(Channel.state == ChannelState.MUTE, Channel.probe_at <= bindparam("now"))
+_slot_comes = and_(
+    Channel.next_slot_at <= bindparam("horizon"),
+    or_(Channel.rest_until.is_(None), Channel.rest_until <= bindparam("horizon")),
+)
 #: Channels that may send, have something to send, and belong to nobody.
 _waiting = (
     Channel.state.in_((ChannelState.UP, ChannelState.MUTE)),
     _free,
-    Channel.next_slot_at <= bindparam("horizon"),
+    _slot_comes,
     # Up, with room in its window; or mute, with a single message due as its next probe.
     or_(
         and_(_has_room, or_(_due(0), _due(1))),
@@ -80,7 +84,7 @@ _GIVE_BACK = (
 )
 _NEEDS_WAKE = select(Channel.id).where(
     Channel.id == bindparam("id"),
-    Channel.next_slot_at <= bindparam("horizon"),
+    _slot_comes,
     _free,
     or_(_has_room, _probe_due),
 )

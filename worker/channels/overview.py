@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from worker.channels import registry
 from worker.domain.channel_state import ChannelState, remedy
 from worker.domain.message_status import MessageState
-from worker.domain.pace import Pacing
+from worker.domain.pace import Pacing, rested
 from worker.domain.pending_reason import ChannelView
 from worker.domain.webhook_meter import STOPPED_SENTENCE, Webhooks, webhooks
 from worker.outbox.reading import attention_counts, backlog
@@ -185,10 +185,10 @@ def _held_up(row: Any, queued: int, now: datetime) -> str | None:
     """Why nothing goes out for a while although the channel is up."""
     if row.state is not ChannelState.UP:
         return None
-    rests = _view(row).rests(now)
-    if rests is None and row.failures and (queued or row.next_slot_at > now):
+    rests, slot = _view(row).rests(now), rested(row.next_slot_at, row.rest_until)
+    if rests is None and row.failures and (queued or slot > now):
         attempts = "one attempt" if row.failures == 1 else f"{row.failures} attempts in a row"
-        again = f"at {row.next_slot_at:%H:%M:%S} UTC" if row.next_slot_at > now else "at once"
+        again = f"at {slot:%H:%M:%S} UTC" if slot > now else "at once"
         return f"WaSender is not answering well ({attempts}); next try {again}."
     return rests.sentence if rests else None
 
@@ -205,7 +205,7 @@ def _view(row: Any) -> ChannelView:
         name=row.name,
         state=row.state,
         reason=row.reason,
-        next_slot_at=row.next_slot_at,
+        next_slot_at=rested(row.next_slot_at, row.rest_until),
         failures=row.failures,
         pacing=Pacing.of(row),
     )

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 
 from worker.domain.channel_state import ChannelState
-from worker.domain.pace import Pacing
+from worker.domain.pace import Pacing, rested
 from worker.models import Channel, Message
 
 #: Counting what waits on a channel stops here, for each rank; busier channels are taken as equally busy.
@@ -33,7 +33,7 @@ class Queue:
         self._name: str = row.name
         self._hope = _HOPE[row.state]
         self._pacing = Pacing.of(row)
-        self._next_slot_at: datetime = row.next_slot_at
+        self._next_slot_at: datetime = rested(row.next_slot_at, row.rest_until)
         self._due = list(due)
 
     def join(self, rank: int) -> None:

@@ -34,7 +34,9 @@ def apply_report(
     if verdict is not None:
         _write(connection, kept, verdict, now=now, source=source)
         if verdict.state is ChannelState.MUTE:  # connected again: the next single message shows whether that helped
-            connection.execute(update(Channel).where(Channel.id == channel_id).values(probe_at=now))
+            connection.execute(
+                update(Channel).where(Channel.id == channel_id).values(probe_at=now, failures=0, rest_until=None)
+            )
     return verdict
 
 
@@ -159,6 +161,7 @@ def _write(
             # What is at WaSender without a tick may have been swallowed.
             changed["suspect_before"] = now
         if verdict.state in {ChannelState.UP, ChannelState.MUTE}:
+            changed["rest_until"] = None
             ask_soon(connection, kept.id, now=now)
         if verdict.state is ChannelState.UP:
             judge_soon(connection, kept.id, now=now)

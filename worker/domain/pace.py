@@ -214,6 +214,11 @@ class Pacing:
         return next(wait_s for most, wait_s in UNHINTED_WAITS_S if self.slowdown <= most + 1e-9)
 
 
+def rested(slot: datetime, rest_until: datetime | None) -> datetime:
+    """A channel's next slot where it rests after trouble as well."""
+    return slot if rest_until is None else max(slot, rest_until)
+
+
 def _midnight(at: datetime, *, days: int = 0) -> datetime:
     """The beginning of the day (UTC) of `at`, or of one some days later."""
     return datetime.combine(at.astimezone(UTC).date() + timedelta(days=days), time(), UTC)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column,
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import NotFound
 from worker.domain.message_status import PUBLIC_STATUS, MessageState
-from worker.domain.pace import Pacing
+from worker.domain.pace import Pacing, rested
 from worker.domain.pending_reason import ChannelView, PendingReason, Standing, pending_reason
 from worker.models import Attempt, Channel, Event, Message
 from worker.outbox.openness import recipient_waits, unacked
@@ -115,7 +115,7 @@ _SELECT: Select[Any] = select(
     Channel.name.label("channel_name"),
     Channel.state.label("channel_state"),
     Channel.reason.label("channel_reason"),
-    Channel.next_slot_at.label("channel_next_slot_at"),
+    *(Channel.next_slot_at.label("channel_next_slot_at"), Channel.rest_until),
     Channel.failures.label("channel_failures"),
     *(Channel.unacked_window, Channel.tick_latency_s, Channel.suspect_before, unacked().label("channel_unacked")),
     recipient_waits(Message).label("recipient_waits"),
@@ -285,7 +285,7 @@ def _view(row: Row[Any], now: datetime) -> MessageView:
         name=row.channel_name,
         state=ChannelState(row.channel_state),
         reason=row.channel_reason,
-        next_slot_at=row.channel_next_slot_at,
+        next_slot_at=rested(row.channel_next_slot_at, row.rest_until),
         failures=row.channel_failures,
         unacked=row.channel_unacked,
         unacked_window=row.unacked_window,

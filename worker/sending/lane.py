@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
 from worker.domain.outcomes import Cause, ChannelEffect, OutcomeKind
-from worker.domain.pace import Pacing
+from worker.domain.pace import Pacing, rested
 from worker.domain.refusals import KNOWN_TO_BE_ITS_OWN
 from worker.domain.retry import backoff_s
 from worker.sending.senders import Job
@@ -40,8 +40,10 @@ class Lane:
     channel_id: int
     api_key: SecretStr = field(repr=False)
     pacing: Pacing
-    #: As the pace and WaSender's wishes have it; `opens_at` heeds the daily cap as well.
+    #: As the pace and WaSender's wishes have it; `paced_at` heeds the daily cap as well, `opens_at` trouble, too.
     next_slot_at: datetime
+    #: The rest after trouble at WaSender.
+    rest_until: datetime | None = None
     #: The slot of the message that was claimed last.
     slot: datetime
     failures: int
@@ -71,9 +73,14 @@ class Lane:
     reserved: list[datetime] = field(default_factory=list)
 
     @property
+    def paced_at(self) -> datetime:
+        """The next slot, were there no trouble."""
+        return self.pacing.allowed_from(self.next_slot_at)
+
+    @property
     def opens_at(self) -> datetime:
         """The next slot."""
-        return self.pacing.allowed_from(self.next_slot_at)
+        return self.pacing.allowed_from(rested(self.next_slot_at, self.rest_until))
 
     @property
     def begin_before(self) -> datetime:
@@ -153,6 +160,13 @@ class Lane:
             most_s = MOST_DOUBT_BACKOFF_S if unknown else MOST_BACKOFF_S
             self._rest(done.finished_at, backoff_s(self.failures, first_s=FIRST_BACKOFF_S, most_s=most_s))
 
+    def _rest(self, since: datetime, pause_s: float) -> None:
+        self.rest_until = rested(since + timedelta(seconds=pause_s), self.rest_until)
+
+    def came_up_again(self) -> None:
+        """WaSender's trouble, and whatever was to be waited for because of it, is over."""
+        self.failures, self.rest_until, self.refused_since = 0, None, None
+
     def refused_too_long(self, now: datetime, ack_timeout_s: float) -> bool:
         """Has WaSender refused every send for so long that its own "connected" is not to be believed?"""
         if self.refused_since is None or self.failures < REFUSALS_BELIEVED:
@@ -165,7 +179,5 @@ class Lane:
             self.pacing = self.pacing.throttled(retry_after_s)
             self.slowed_at = refused_at
         # A wait of nothing says nothing either.
-        self._rest(refused_at, retry_after_s or self.pacing.unhinted_wait_s)
-
-    def _rest(self, since: datetime, wait_s: float) -> None:
-        self.next_slot_at = max(self.next_slot_at, since + timedelta(seconds=wait_s))
+        wait = timedelta(seconds=retry_after_s or self.pacing.unhinted_wait_s)
+        self.next_slot_at = max(self.next_slot_at, refused_at + wait)

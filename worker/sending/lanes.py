@@ -38,6 +38,7 @@ _KEEP = (
     .where(Channel.id == bindparam("_id"), Channel.lease_token == bindparam("_token"))
     .values(
         next_slot_at=bindparam("_next_slot_at"),
+        rest_until=bindparam("_rest_until"),
         slowdown=bindparam("_slowdown"),
         posts_on=bindparam("_posts_on"),
         posts_that_day=bindparam("_posts_that_day"),
@@ -49,6 +50,7 @@ _KEEP = (
 _STILL_OURS = select(Channel.id).where(
     Channel.id.in_(bindparam("ids", expanding=True)), Channel.lease_token == bindparam("token")
 )
+_CAME_UP = select(Channel.id).where(Channel.id.in_(bindparam("ids", expanding=True)), Channel.rest_until.is_(None))
 
 
 class Lanes:
@@ -86,6 +88,7 @@ class Lanes:
             api_key=api_key,
             pacing=(pacing := Pacing.of(row)),
             next_slot_at=row.next_slot_at,
+            rest_until=row.rest_until,
             # Its row says when it opens, or runs would lease it and give it back in circles.
             changed=pacing.allowed_from(row.next_slot_at) > row.next_slot_at,
             slot=row.next_slot_at,
@@ -97,6 +100,13 @@ class Lanes:
             jitter=self._jitter,
             in_flight=known.in_flight if known else [],
         )
+
+    def look_up(self, connection: Connection) -> None:
+        """See whether channels that rest here after trouble have come up again meanwhile."""
+        resting = [lane.channel_id for lane in self if lane.rest_until is not None and not lane.changed]
+        if resting:
+            for channel_id in connection.execute(_CAME_UP, {"ids": resting}).scalars():
+                self[channel_id].came_up_again()
 
     def close(self) -> None:
         """No more claims in this run."""
@@ -167,7 +177,7 @@ class Lanes:
         stuck, soon = now - STUCK_AFTER, now + TAKE_OVER
         if any(job.not_before < stuck for lane in self for job in lane.in_flight):
             return False
-        return any(lane.in_flight or (not lane.closing and lane.next_slot_at <= soon) for lane in self)
+        return any(lane.in_flight or (not lane.closing and lane.opens_at <= soon) for lane in self)
 
     def write(self, connection: Connection, *, now: datetime, until: datetime) -> set[int]:
         """Write slots, counts, failures and renewed leases of the lanes that changed or are half through their lease.
@@ -183,7 +193,8 @@ class Lanes:
                 {
                     "_id": lane.channel_id,
                     "_token": self.token,
-                    "_next_slot_at": lane.opens_at,
+                    "_next_slot_at": lane.paced_at,
+                    "_rest_until": lane.rest_until,
                     "_slowdown": lane.pacing.slowdown,
                     "_posts_on": lane.pacing.posts_on,
                     "_posts_that_day": lane.pacing.posts_that_day,
