@@ -418,12 +418,12 @@ class Outage(Base):
     #: were.
     alarm_due_at: Mapped[datetime | None]
     alarmed_at: Mapped[datetime | None]
-    #: The restart that was asked of WaSender, and what came of it.
+    #: The restart that was asked of WaSender, and what came of it, or why it could not be asked yet.
     restart_due_at: Mapped[datetime | None]
     restarted_at: Mapped[datetime | None]
     restart_result: Mapped[str | None] = mapped_column(String(64))
-    #: Have the session logs been asked when it began? NULL: that is still to be done.
-    logs_asked_at: Mapped[datetime | None]
+    #: When the session logs are to be asked when it began; NULL: they were, or cannot know.
+    logs_due_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("ix_outages_of_channel", "channel_id", "id"),
@@ -440,6 +440,12 @@ class Outage(Base):
             "alarm_due_at",
             postgresql_where=text("alarm_due_at IS NOT NULL"),
             sqlite_where=text("alarm_due_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_outages_to_date",
+            "logs_due_at",
+            postgresql_where=text("logs_due_at IS NOT NULL"),
+            sqlite_where=text("logs_due_at IS NOT NULL"),
         ),
     )
 

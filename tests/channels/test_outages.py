@@ -197,6 +197,12 @@ def test_session_logs_are_asked_once_for_each_time_a_channel_was_down(desk: Desk
     desk.wait(5)
     assert undated() == [downed]
     assert undated() == []
+    desk.write(lambda c: outages.date_later(c, only(desk, downed).id, at=desk.now + timedelta(seconds=10)))
+    desk.wait(9)
+    assert undated() == []
+    desk.wait(1)
+    assert undated() == [downed]
+    assert undated() == []
 
 
 # At risk
@@ -355,6 +361,18 @@ def test_the_next_outage_soon_after_a_restart_waits_for_its_own(desk: Desk) -> N
     assert restarts(desk) == []
     desk.wait(1)
     assert restarts(desk) == [channel_id]
+
+
+def test_a_restart_that_never_reached_wasender_holds_up_no_other(desk: Desk) -> None:
+    channel_id = desk.channel()
+    desk.go_mute(channel_id)
+    assert restarts(desk) == [channel_id]
+    at = desk.now + timedelta(seconds=30)
+    desk.write(lambda c: outages.restart_later(c, only(desk, channel_id).id, "gateway_error", at=at))
+    desk.wait(29)
+    assert restarts(desk) == []
+    mute_again(desk, channel_id)
+    assert restarts(desk) == [channel_id], "that of the outage before was none"
 
 
 def test_a_channel_that_is_down_is_not_restarted(desk: Desk) -> None:

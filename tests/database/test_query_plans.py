@@ -93,6 +93,10 @@ def at_risk(connection: Connection) -> Any:
     return outages.moved(connection, channel, ChannelState.DOWN, "need_scan", now=NOON, source=Source.STATUS)
 
 
+def to_date(connection: Connection) -> Any:
+    return outages.take_undated(connection, now=NOON, most=20)
+
+
 def by_key(connection: Connection) -> Any:
     return attempts_by_key(connection, some_channel(connection), ["key 7", "key 8"])
 
@@ -307,6 +311,10 @@ def test_delivery_rates_are_read_from_their_indexes_however_long_the_history_is(
     for index in ("ix_messages_accepted", "ix_events_failed"):
         assert index in plan, plan
     assert not SCAN.search(plan), plan
+
+
+def test_outages_that_are_dated_already_are_not_read_again(busy_desk: Desk) -> None:
+    assert "ix_outages_to_date" in plans(busy_desk, to_date, small_table=True)
 
 
 def test_a_pool_shares_its_messages_out_without_reading_its_queues(busy_desk: Desk) -> None:

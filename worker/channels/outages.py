@@ -18,6 +18,8 @@ from worker.outbox.openness import is_open
 
 #: A session is restarted at most once in an outage, and not more often than this.
 RESTART_PAUSE = timedelta(minutes=15)
+#: The session log may be written a little later than the session ends.
+LOGS_WRITTEN_AFTER = timedelta(seconds=5)
 #: A channel in one of these states cannot send, and nobody wanted that.
 BROKEN = frozenset({ChannelState.DOWN, ChannelState.MUTE, ChannelState.BLOCKED})
 
@@ -71,6 +73,7 @@ def _open(
             noticed_by=source.value,
             alarm_due_at=now + alarm_after(state, reason),
             restart_due_at=_restart_due(connection, channel.id, now) if state is ChannelState.MUTE else None,
+            logs_due_at=now + LOGS_WRITTEN_AFTER if state is ChannelState.DOWN else None,
         )
         .returning(Outage.id)
     ).scalar_one()
@@ -155,11 +158,11 @@ def _alarm_by(connection: Connection, outage: Any, now: datetime, after: timedel
 def take_restarts(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
     """Mute channels whose session is to be restarted, each handed out once.
 
-    Rows: outage_id, channel_id, name, gateway_session_id, api_key_encrypted.
+    Rows: outage_id, noticed_at, channel_id, name, gateway_session_id, api_key_encrypted.
     """
     rows = connection.execute(
         select(
-            *(Outage.id.label("outage_id"), Channel.id.label("channel_id"), Channel.name),
+            *(Outage.id.label("outage_id"), Outage.noticed_at, Channel.id.label("channel_id"), Channel.name),
             *(Channel.gateway_session_id, Channel.api_key_encrypted),
         )
         .join(Channel, Channel.id == Outage.channel_id)
@@ -183,8 +186,17 @@ def note_restart(connection: Connection, outage_id: int, result: str) -> None:
     connection.execute(update(Outage).where(Outage.id == outage_id).values(restart_result=result[:64]))
 
 
+def restart_later(connection: Connection, outage_id: int, result: str, *, at: datetime) -> None:
+    """WaSender could not be asked for the restart, so it is still to be asked for once."""
+    connection.execute(
+        update(Outage)
+        .where(Outage.id == outage_id)
+        .values(restarted_at=None, restart_due_at=at, restart_result=result[:64])
+    )
+
+
 def take_undated(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
-    """Outages whose beginning the session logs have not been asked for yet, each handed out once.
+    """Outages whose beginning the session logs are to be asked for now, each handed out once.
 
     Rows: outage_id, noticed_at, last_good_at, channel_id, gateway_session_id, api_key_encrypted.
     """
@@ -194,20 +206,21 @@ def take_undated(connection: Connection, *, now: datetime, most: int) -> Sequenc
             *(Channel.id.label("channel_id"), Channel.gateway_session_id, Channel.api_key_encrypted),
         )
         .join(Channel, Channel.id == Outage.channel_id)
-        .where(
-            Outage.logs_asked_at.is_(None),
-            Outage.state == ChannelState.DOWN,
-            # The log may be written a little later than the session ends.
-            Outage.noticed_at <= now - timedelta(seconds=5),
-        )
+        .where(Outage.logs_due_at <= now)
+        .order_by(Outage.logs_due_at)
         .limit(most)
         .with_for_update(of=Outage, skip_locked=True)
     ).all()
     if rows:
         connection.execute(
-            update(Outage).where(Outage.id.in_([row.outage_id for row in rows])).values(logs_asked_at=now)
+            update(Outage).where(Outage.id.in_([row.outage_id for row in rows])).values(logs_due_at=None)
         )
     return rows
+
+
+def date_later(connection: Connection, outage_id: int, *, at: datetime) -> None:
+    """The session logs could not be read."""
+    connection.execute(update(Outage).where(Outage.id == outage_id).values(logs_due_at=at))
 
 
 def date(connection: Connection, outage_id: int, began_at: datetime) -> None:
