@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.outbox.desk import ALICE, BOB, Desk
+from tests.outbox.desk import ALICE, BOB, CAROL, Desk
+from worker.domain.channel_state import ChannelState
 from worker.domain.errors import Conflict, NotFound
 from worker.domain.evidence import Ack
 from worker.domain.message_status import MessageState
@@ -14,6 +15,7 @@ from worker.domain.outcomes import Cause
 from worker.outbox import people
 
 S = MessageState
+DAVE = "+917033009603"
 
 
 def resend(desk: Desk, seq: int) -> None:
@@ -87,6 +89,27 @@ def test_nobody_decides_while_truetick_can_still_find_out(desk: Desk, decide: Ca
         with pytest.raises(Conflict, match="look again"):
             decide(desk, seq)
         assert desk.state(seq) is state
+
+
+NOT_UP = [state for state in ChannelState if state is not ChannelState.UP]
+
+
+@pytest.mark.parametrize("channel_state", NOT_UP)
+def test_while_the_channel_cannot_send_a_person_may_decide_at_once(desk: Desk, channel_state: ChannelState) -> None:
+    channel_id = desk.channel()
+    doubtful = [desk.enqueue(channel_id, to) for to in (ALICE, BOB)]
+    desk.lease()
+    for _ in doubtful:
+        desk.finish(desk.claim_one(channel_id), Cause.TIMEOUT)
+    accepted = [desk.accepted(channel_id, to, gateway_msg_id=7 + index) for index, to in enumerate((CAROL, DAVE))]
+    desk.set_channel(channel_id, state=channel_state)
+
+    for again, let_go in (doubtful, accepted):
+        resend(desk, again)
+        cancel(desk, let_go)
+        assert (desk.state(again), desk.state(let_go)) == (S.QUEUED, S.FAILED)
+    desk.tick(accepted[1], Ack.SERVER)
+    assert desk.state(accepted[1]) is S.SENT, "WhatsApp's word is the stronger one"
 
 
 @pytest.mark.parametrize("decide", [resend, cancel])

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 
+from worker.domain.channel_state import ChannelState
 from worker.domain.errors import Conflict, NotFound
 from worker.domain.message_status import MessageState
-from worker.models import Message
+from worker.models import Channel, Message
 from worker.outbox import open_fates, suppressions
 from worker.outbox.events import Source, event, record
 
@@ -27,8 +28,7 @@ def resend(connection: Connection, message_id: UUID, *, now: datetime) -> int:
     whose recipient wants no messages (`opted_out`).
     """
     row = _row(connection, message_id)
-    decided = row.attention is not None or row.state in {S.FAILED, S.EXPIRED}
-    if row.state not in {S.IN_DOUBT, S.ACCEPTED, S.FAILED, S.EXPIRED} or not decided:
+    if row.state not in {S.FAILED, S.EXPIRED} and not _is_a_persons(row):
         raise Conflict(f"Message {message_id} is {row.state.value}. {_not_now(row)}", code="cannot_resend")
     if row.recipient is None:
         raise Conflict(
@@ -60,7 +60,7 @@ def cancel(connection: Connection, message_id: UUID, *, now: datetime) -> Messag
     if row.state is S.QUEUED:
         _cancel_queued(connection, row, now)
         return S.CANCELLED
-    if row.state in {S.IN_DOUBT, S.ACCEPTED} and row.attention is not None:
+    if _is_a_persons(row):
         open_fates.fail(
             connection, row, row.state, now=now, source=Source.OPERATOR, code="dropped_by_person", sentence=_DROPPED
         )
@@ -86,14 +86,21 @@ def _row(connection: Connection, message_id: UUID) -> Any:
     row = connection.execute(
         select(
             *(Message.seq, Message.channel_id, Message.state, Message.attempts, Message.attention),
-            *(Message.recipient, Message.expires_at, Message.claimed_at),
+            *(Message.recipient, Message.expires_at, Message.claimed_at, Channel.state.label("channel_state")),
         )
+        .join(Channel, Channel.id == Message.channel_id)
         .where(Message.id == message_id)
-        .with_for_update(key_share=True)
+        .with_for_update(of=Message, key_share=True)
     ).one_or_none()
     if row is None:
         raise NotFound(f"There is no message {message_id}. It may not have been taken from the queue yet.")
     return row
+
+
+def _is_a_persons(row: Any) -> bool:
+    """Is its fate open, and may nothing be found out soon? While its channel is not up, nobody knows when."""
+    called = row.attention is not None or row.channel_state is not ChannelState.UP
+    return row.state in {S.IN_DOUBT, S.ACCEPTED} and called
 
 
 def _not_now(row: Any) -> str:
