@@ -14,6 +14,7 @@ from worker.database import snapshot, transaction
 from worker.domain.channel_state import ChannelState
 from worker.domain.doubt import Decision, Doubt, Swallowed, Verdict, decide_doubt, decide_swallowed
 from worker.domain.message_status import MessageState
+from worker.domain.pending_reason import CHANNEL_OUT
 from worker.domain.window import settle_s
 from worker.outbox import open_fates
 from worker.outbox.events import Source
@@ -26,7 +27,8 @@ BATCH = 100
 #: How soon a message about which nothing can be decided yet is looked at again; on a channel that is not up, after a
 #: tenth of its age up to this, for then a look is a dozen questions to WaSender that mostly answer as before.
 LOOK_AGAIN, LOOK_AGAIN_AT_MOST = timedelta(seconds=10), timedelta(minutes=10)
-#: An accepted message without a tick on a channel that was healthy all along is shown to a person after this.
+#: An accepted message without a tick on a channel that was healthy all along is shown to a person after this, and so
+#: is any whose fate is open while its channel is out for so long.
 UNTICKED_FOR = timedelta(hours=1)
 
 _GIVEN_UP = (
@@ -41,6 +43,7 @@ def resolve(parts: Parts) -> bool:
     requeued = judge_doubts(parts)
     requeued |= judge_swallowed(parts)
     flag_unticked(parts)
+    flag_out(parts)
     return requeued
 
 
@@ -177,3 +180,13 @@ def flag_unticked(parts: Parts) -> None:
     for row in rows:
         with transaction(parts.engine) as connection:
             open_fates.hold(connection, row, MessageState.ACCEPTED, now=now, code="no_tick")
+
+
+def flag_out(parts: Parts) -> None:
+    """Nothing is judged while a channel is out. If that lasts, people are told what waits for it, and may decide."""
+    now = parts.clock()
+    with snapshot(parts.engine) as connection:
+        rows = open_fates.out_too_long(connection, before=now - UNTICKED_FOR)
+    for row in rows:
+        with transaction(parts.engine) as connection:
+            open_fates.hold(connection, row, row.state, now=now, code=CHANNEL_OUT)

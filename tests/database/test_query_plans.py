@@ -76,6 +76,14 @@ def unticked(connection: Connection) -> Any:
     return open_fates.unticked_too_long(connection, before=NOON)
 
 
+def out(connection: Connection) -> Any:
+    return open_fates.out_too_long(connection, before=NOON)
+
+
+def called_off(connection: Connection) -> Any:
+    return open_fates.call_off(connection, some_channel(connection))
+
+
 def silence(connection: Connection) -> Any:
     return window.silent_channels(connection, now=NOON + timedelta(hours=1), ack_timeout_s=60)
 
@@ -264,6 +272,8 @@ INDEXES_OF: dict[Work, set[str]] = {
     judge_soon: {"ix_messages_open"},
     swallowed: {"ix_messages_open"},
     unticked: {"ix_messages_open"},
+    out: {"ix_messages_open"},
+    called_off: {"ix_messages_attention"},
     silence: {"ix_messages_open"},
     at_risk: {"ix_messages_open"},
     by_key: {"ix_attempts_whatsapp_key_id"},

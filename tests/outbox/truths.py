@@ -30,7 +30,7 @@ NEXT_STATUSES: dict[str, set[str]] = {
     "cancelled": set(),
 }
 #: Events that tell of no move.
-NEWS_WITHOUT_A_MOVE = {"duplicate", "in_doubt", "no_tick"}
+NEWS_WITHOUT_A_MOVE = {"duplicate", "in_doubt", "no_tick", "channel_out"}
 MESSAGES = select(Message.__table__).order_by(Message.seq)
 EVENTS = select(Event.__table__).order_by(Event.id)
 OPEN_OUTAGES = select(Outage.channel_id, func.count()).where(Outage.ended_at.is_(None)).group_by(Outage.channel_id)

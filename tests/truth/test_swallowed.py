@@ -119,6 +119,36 @@ def test_an_outage_of_hours_is_no_reason_to_give_up_what_it_swallowed(stage: Sta
     assert {row.resends for row in stage.crm.messages()} == {1}
 
 
+@pytest.mark.parametrize("out", ["logged_out", "blocked", "paused"])
+def test_while_a_channel_is_out_for_hours_people_are_told_what_waits_for_it_and_it_is_judged_afterwards(
+    stage: Stage, out: str
+) -> None:
+    stage.crm.set_channel("default", unacked_window=20)
+    stage.sandbox.mute("default", then="stuck")
+    stage.crm.enqueue(["swallowed"])
+    stage.send()
+    stage.sandbox.fault("reset", when="before", count=1)
+    stage.crm.enqueue(["doubtful"], to=lambda _: number(1), on_doubt="resend")
+    stage.send()
+    stage.sandbox.set_status("default", "need_scan")
+    stage.sandbox.unmute("default")
+    stage.live(40, until=lambda: not up(stage))
+    if out != "logged_out":  # what was swallowed is suspect by now
+        stage.crm.set_channel("default", state=ChannelState(out), reason="no_api_key")
+
+    stage.live(3000, step_s=600)
+    assert [row.attention for row in stage.crm.messages()] == [None, None]
+    stage.live(3600, step_s=600, until=lambda: all(row.attention for row in stage.crm.messages()))
+
+    assert [row.attention for row in stage.crm.messages()] == ["channel_out"] * 2
+    assert stage.crm.states() == ["accepted", "in_doubt"]
+    stage.sandbox.scan("default")
+    stage.crm.set_channel("default", state=ChannelState.DOWN)
+    stage.live(400, step_s=10, until=lambda: all_delivered(stage))
+    assert [row.attention for row in stage.crm.messages()] == [None, None]
+    assert stage.sandbox.verdict()["duplicates"] == 0
+
+
 def test_the_order_of_a_person_holds_through_an_outage(stage: Stage) -> None:
     texts = [f"{index:02d}" for index in range(12)]
     mute_spell(stage, texts, then="stuck", to=lambda index: number(index % 3))

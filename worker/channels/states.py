@@ -12,7 +12,7 @@ from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
 from worker.models import Channel
 from worker.outbox.events import Source, event, record
-from worker.outbox.open_fates import judge_soon
+from worker.outbox.open_fates import call_off, judge_soon
 from worker.outbox.questions import ask_soon
 
 #: Why a channel is paused, where no story of Truetick's did it.
@@ -160,6 +160,8 @@ def _write(
         if kept.state in outages.BROKEN or verdict.state in outages.BROKEN:
             # What is at WaSender without a tick may have been swallowed.
             changed["suspect_before"] = now
+        if verdict.state is ChannelState.UP:
+            call_off(connection, kept.id)
         if verdict.state in {ChannelState.UP, ChannelState.MUTE}:
             changed["rest_until"] = None
             ask_soon(connection, kept.id, now=now)

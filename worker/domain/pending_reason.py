@@ -112,16 +112,28 @@ def pending_reason(message: Standing, channel: ChannelView, now: datetime) -> Pe
     return _waiting(message, channel, now) if message.state is MessageState.QUEUED else None
 
 
+#: The attention of a message whose channel has been out for long; it is judged once the channel is back.
+CHANNEL_OUT = "channel_out"
+_OUT = (
+    "Its channel has been out for long, so nothing can be found out for now. Once it is back, Truetick decides by "
+    "itself; until then a person may."
+)
+
+
 def _doubtful(message: Standing) -> PendingReason:
     said = "An attempt ended without an answer, so it may or may not have gone out."
     if message.attention is None:
         return PendingReason(
             "in_doubt", f"{said} Truetick looks for evidence; it is not sent again blindly, nor is it dropped."
         )
+    if message.attention == CHANNEL_OUT:
+        return PendingReason("in_doubt", f"{said} {_OUT}", _DECIDE)
     return PendingReason("in_doubt", f"{said} No evidence was found, so a person has to decide.", _DECIDE)
 
 
 def _unticked(message: Standing) -> PendingReason:
+    if message.attention == CHANNEL_OUT:
+        return PendingReason("no_tick", f"WaSender took it; WhatsApp has not ticked it. {_OUT}", _DECIDE)
     if message.attention is not None:
         return PendingReason(
             "no_tick",

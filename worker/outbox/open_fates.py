@@ -23,6 +23,7 @@ from sqlalchemy.orm import aliased
 from worker.domain.channel_state import ChannelState
 from worker.domain.evidence import Ack
 from worker.domain.message_status import TICKED_STATES, MessageState
+from worker.domain.pending_reason import CHANNEL_OUT
 from worker.models import Attempt, Channel, Message
 from worker.outbox import suppressions
 from worker.outbox.events import Source, event, record
@@ -83,6 +84,33 @@ _SETTLED = (
     .with_for_update(key_share=True)
 )
 _MUTE_SINCE = select(Channel.id).where(Channel.state == ChannelState.MUTE, Channel.since < bindparam("before"))
+_OUT_TOO_LONG = (
+    select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at, Message.state)
+    .join(Channel, Channel.id == Message.channel_id)
+    .where(
+        is_open("messages"),
+        literal_column("messages.state IN ('accepted', 'in_doubt')"),
+        Message.claimed_at < bindparam("before"),
+        Channel.state.not_in((ChannelState.UP, ChannelState.UNKNOWN)),
+        Channel.since < bindparam("before"),
+    )
+)
+_elsewhere = aliased(Message, name="later")
+_TAKE_BACK = update(Message).where(
+    Message.channel_id == bindparam("_channel_id"),
+    literal_column("messages.attention") == CHANNEL_OUT,
+    # A later one has gone out on another channel meanwhile: sending this one would turn their order round.
+    ~exists(
+        select(literal_column("1"))
+        .select_from(_elsewhere)
+        .where(
+            _elsewhere.recipient == Message.recipient,
+            _elsewhere.channel_id != Message.channel_id,
+            _elsewhere.claimed_at > Message.claimed_at,
+        )
+        .correlate(Message)
+    ),
+)
 _UNTICKED = (
     select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at)
     .join(Channel, Channel.id == Message.channel_id)
@@ -199,6 +227,19 @@ def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[A
     mute = connection.execute(_MUTE_SINCE, {"before": before}).scalars().all()
     idle = [channel_id for channel_id in mute if not _any_queued(connection, channel_id)]
     return connection.execute(_UNTICKED, {"before": before, "idle": idle}).all()
+
+
+def out_too_long(connection: Connection, *, before: datetime) -> Sequence[Any]:
+    """Messages whose fate has been open since before that time, on channels that have been out for as long.
+
+    Rows: seq, channel_id, attempts, claimed_at, state.
+    """
+    return connection.execute(_OUT_TOO_LONG, {"before": before}).all()
+
+
+def call_off(connection: Connection, channel_id: int) -> None:
+    """The channel is back, so what it may have swallowed is judged by the rules, if no person has decided."""
+    connection.execute(_TAKE_BACK.values(attention=None), {"_channel_id": channel_id})
 
 
 def _any_queued(connection: Connection, channel_id: int) -> bool:
@@ -346,7 +387,8 @@ def fail(
 def hold(connection: Connection, row: Any, state: MessageState, *, now: datetime, code: str) -> bool:
     """Nothing more can be found out without a person: keep it as it is, and say so."""
     values: dict[str, Any] = {"attention": code}
-    if state is MessageState.IN_DOUBT:  # it is judged no more; one that is accepted may still be ticked
+    # It is judged no more, unless its channel comes back; one that is accepted may still be ticked.
+    if state is MessageState.IN_DOUBT and code != CHANNEL_OUT:
         values["next_check_at"] = None
     return _move(connection, row, state, state, values, now, Source.WORKER, code, None)
 
