@@ -1,7 +1,7 @@
 """Channel health: asks WaSender whether each channel is connected, and moves its state by the answer."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Row
 
 from worker.channels import checks, registry, states
-from worker.database import snapshot, transaction
+from worker.database import transaction
 from worker.domain.channel_state import ChannelState, remedy, state_after_report
 from worker.domain.errors import NotConfigured
 from worker.domain.evidence import Connection, ConnectionReport
@@ -18,17 +18,18 @@ from worker.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-#: How many channels are taken up together, and how many are asked at once.
-BATCH = 200
-ASKERS = 8
+#: How many channels are taken up together, and asked at once. No more are taken than are asked at once, for whoever
+#: takes a channel has to ask about it before it is due again: a gateway that hangs answers after seconds.
+ASKERS = 32
 #: A channel that is connected again can send, if only a single message where a tick is awaited first.
 _SENDING = frozenset({ChannelState.UP, ChannelState.MUTE})
 
 
-def check_channels(parts: Parts) -> bool:
+def check_channels(parts: Parts, wake: Callable[[], None] = lambda: None) -> bool:
     """Ask about every channel that is due; True when one is connected again, so that sending can go on.
 
-    At most one cheap question a channel and interval, however many schedules run.
+    At most one cheap question a channel and interval, however many schedules run. `wake` is called as soon as one has
+    come up: the others may take their time.
     """
     came_up = False
     with transaction(parts.engine) as connection:
@@ -42,31 +43,42 @@ def check_channels(parts: Parts) -> bool:
     with ThreadPoolExecutor(ASKERS, thread_name_prefix="status") as askers:
         while not parts.stopping.is_set():
             now = parts.clock()
-            # A little less than the schedule's interval, so that its next tick finds the channel due.
-            again = now + timedelta(seconds=parts.settings.check_interval_s * 0.8)
             with transaction(parts.engine) as connection:
-                due = checks.take_due_checks(connection, now=now, again_at=again, most=BATCH)
-            if not due:
-                return came_up
-            known = []
-            for row, report in zip(due, askers.map(lambda row: _ask(parts, row), due), strict=True):
-                if _is_news(row, report, now):
-                    came_up |= _apply(parts, row, report)
-                elif report.connection is not Connection.UNVERIFIED:
-                    known.append((row, report))
-            came_up |= _confirm(parts, known)
-            if len(due) < BATCH:
+                due = checks.take_due_checks(connection, now=now, again_at=_again_at(parts, now), most=ASKERS)
+            asked = {askers.submit(_ask, parts, row): row for row in due}
+            while asked:
+                done, _ = wait(asked, return_when=FIRST_COMPLETED)
+                if _learn(parts, [(asked.pop(answer), answer.result()) for answer in done], now):
+                    came_up = True
+                    wake()
+            if len(due) < ASKERS:
                 return came_up
     return came_up
 
 
+def _again_at(parts: Parts, now: datetime) -> datetime:
+    """A little less than the schedule's interval, so that its next tick finds the channel due."""
+    return now + timedelta(seconds=parts.settings.check_interval_s * 0.8)
+
+
+def _learn(parts: Parts, answers: Sequence[tuple[Row[Any], ConnectionReport]], now: datetime) -> bool:
+    """Write down what these channels are said to be. True when one has come up."""
+    came_up = False
+    known = []
+    for row, report in answers:
+        if _is_news(row, report, now):
+            came_up |= _apply(parts, row, report)
+        elif report.connection is not Connection.UNVERIFIED:
+            known.append((row, report))
+    return _confirm(parts, known) or came_up
+
+
 def check_now(parts: Parts, channel_id: int) -> bool:
-    """Ask about one channel, because something was heard about it. True when it is connected again."""
-    with snapshot(parts.engine) as connection:
-        row = checks.one(connection, channel_id)
-    if row is None:
-        return False
-    return _apply(parts, row, _ask(parts, row))
+    """Ask about one channel if it is due, because something was heard about it. True when it is connected again."""
+    now = parts.clock()
+    with transaction(parts.engine) as connection:
+        row = checks.take_one(connection, channel_id, now=now, again_at=_again_at(parts, now))
+    return row is not None and _apply(parts, row, _ask(parts, row))
 
 
 def _is_news(row: Row[Any], report: ConnectionReport, now: datetime) -> bool:

@@ -3,15 +3,17 @@
 A fact may come twice, late, early or never. What cannot be placed yet is parked; what is lost is learnt by asking.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import structlog
 from sqlalchemy import Connection
 
 from worker import health, opt_out
-from worker.channels import window
+from worker.channels import checks, window
 from worker.database import transaction
 from worker.domain.evidence import Ack, MessageInfo
 from worker.domain.message_status import MessageState
@@ -26,47 +28,80 @@ from worker.parts import Parts
 log = structlog.get_logger(__name__)
 
 BATCH = 200
+#: How many channels WaSender is asked about at once.
+ASKERS = 32
+#: While it is asked, new facts are looked for this often at the least and at the most.
+LISTEN_S, LINGER_S = 0.25, 0.05
 #: A message that nobody of us sent (typed on the phone) is not waited for longer than this.
 UNKNOWN_FOR = timedelta(minutes=10)
 
 
-def hear_webhooks(parts: Parts) -> bool:
-    """Use all facts that are due. True when sending can go on by that. Harmless when run twice at once."""
-    wake = False
-    while not parts.stopping.is_set():
-        with transaction(parts.engine) as connection:
-            taken = webhook_facts.take_due(connection, parts.clock(), BATCH)
-        for channel_id, facts in groupby(sorted(taken, key=_place), key=lambda one: one.channel_id):
-            wake |= _hear_channel(parts, channel_id, list(facts))
-        if len(taken) < BATCH:
-            break
-    return wake
+def hear_webhooks(parts: Parts, wake: Callable[[], None] = lambda: None) -> bool:
+    """Use all facts that are due. True when sending can go on by that. Harmless when run twice at once.
+
+    `wake` is called each time that it can. What WaSender has to be asked about waits for its answers beside the rest:
+    a gateway that hangs holds up no tick.
+    """
+    woke = False
+    with ThreadPoolExecutor(ASKERS, thread_name_prefix="hearing") as askers:
+        asking: set[Future[bool]] = set()
+        try:
+            while not parts.stopping.is_set():
+                with transaction(parts.engine) as connection:
+                    taken = webhook_facts.take_due(connection, parts.clock(), BATCH)
+                can_send = False
+                for channel_id, facts in groupby(sorted(taken, key=_place), key=lambda one: one.channel_id):
+                    opened, questions = _hear_channel(parts, channel_id, list(facts))
+                    can_send |= opened
+                    asking.update(askers.submit(question) for question in questions)
+                is_last = len(taken) < BATCH
+                done, asking = wait(asking, LISTEN_S if is_last and not can_send else 0, return_when=FIRST_COMPLETED)
+                if any([can_send, *(answer.result() for answer in done)]):
+                    woke = True
+                    wake()
+                if is_last and not asking:
+                    break
+                if is_last:
+                    parts.stopping.wait(LINGER_S)
+        finally:
+            for question in asking:
+                question.cancel()
+    return woke
 
 
 def _place(taken: TakenFact) -> tuple[int, int]:
     return taken.channel_id, taken.id
 
 
-def _hear_channel(parts: Parts, channel_id: int, facts: Sequence[TakenFact]) -> bool:
-    wake = False
-    if any(isinstance(taken.fact, SessionChanged) for taken in facts):
-        wake = health.check_now(parts, channel_id)
+def _hear_channel(parts: Parts, channel_id: int, facts: Sequence[TakenFact]) -> tuple[bool, list[Callable[[], bool]]]:
+    """Returns whether sending can go on by what was said, and what is left to be asked of WaSender, for answers that
+    say whether it can."""
+    questions: list[Callable[[], bool]] = []
     wishes = [taken for taken in facts if isinstance(taken.fact, WishSeen)]
-    if facts := [taken for taken in facts if taken not in wishes]:
-        wake |= _learn(parts, channel_id, facts)
-    # WaSender may have to be asked who somebody is, so they come last.
-    return opt_out.hear_wishes(parts, channel_id, wishes) or wake
+    others = [taken for taken in facts if taken not in wishes]
+    opened = bool(others) and _learn(parts, channel_id, others)
+    if any(isinstance(taken.fact, SessionChanged) for taken in others):
+        questions.append(partial(health.check_now, parts, channel_id))
+    if wishes:  # WaSender may have to be asked who somebody is
+        questions.append(partial(opt_out.hear_wishes, parts, channel_id, wishes))
+    return opened, questions
 
 
 def _learn(parts: Parts, channel_id: int, facts: Sequence[TakenFact]) -> bool:
-    """What messages learn by these facts. True when sending can go on by that."""
+    """What messages learn by these facts. True when sending can go on by that.
+
+    Of a changed session it is noted that WaSender is to be asked about it: once, whatever becomes of this worker.
+    """
     with transaction(parts.engine) as connection:
         window.lock(connection, [channel_id])
         now = parts.clock()
         # Ids first, so that the ticks that came with them find their messages.
         placed = _learn_ids(connection, parts, channel_id, facts, now)
         opened, ticked = _learn_ticks(connection, parts, channel_id, facts, now)
-        done = {taken.id for taken in facts if isinstance(taken.fact, SessionChanged)} | placed | ticked
+        changed = {taken.id for taken in facts if isinstance(taken.fact, SessionChanged)}
+        if changed:
+            checks.ask_now(connection, channel_id, now=now)
+        done = changed | placed | ticked
         webhook_facts.use_up(connection, done)
         webhook_facts.park(connection, {taken.id for taken in facts} - done, now)
     return opened

@@ -23,8 +23,10 @@ DATED_WITHIN = timedelta(days=1)
 
 
 def recover(parts: Parts) -> None:
-    """Restart what is mute, and date what is down. Does nothing without a token; each is done once an outage, and tried
-    again where WaSender could not be asked."""
+    """Restart what is mute, and date what is down. Does nothing without a token.
+
+    Each is done once an outage, and tried again where WaSender could not be asked.
+    """
     if parts.account is None:
         return
     restart_mute(parts)

@@ -147,8 +147,7 @@ def _once_more_if_called(work: Callable[[], None]) -> Callable[[], None]:
 @_database_permitting
 def check_channels() -> None:
     """Ask WaSender whether the channels are connected."""
-    if health.check_channels(parts()):
-        wake_drain()
+    health.check_channels(parts(), wake_drain)
 
 
 @app.task(name="truetick.reconcile_messages")
@@ -167,8 +166,7 @@ def reconcile_messages() -> None:
 @_then_tell
 def hear_webhooks() -> None:
     """Use what webhooks have said."""
-    if hearing.hear_webhooks(parts()):
-        wake_drain()
+    hearing.hear_webhooks(parts(), wake_drain)
 
 
 @app.task(name="truetick.deliver_callbacks")

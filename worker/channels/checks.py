@@ -42,11 +42,16 @@ def ask_now(connection: Connection, channel_id: int, *, now: datetime) -> None:
     connection.execute(update(Channel).where(Channel.id == channel_id, is_ahead).values(check_due_at=now))
 
 
-def one(connection: Connection, channel_id: int) -> Any:
-    """The same columns of one channel; None for a paused one, which nobody asks about."""
-    return connection.execute(
-        select(*_ASKED).where(Channel.id == channel_id, Channel.state != ChannelState.PAUSED)
+def take_one(connection: Connection, channel_id: int, *, now: datetime, again_at: datetime) -> Any:
+    """The same of one channel; None if it is not due, or paused, which nobody asks about."""
+    row = connection.execute(
+        select(*_ASKED)
+        .where(Channel.id == channel_id, Channel.check_due_at <= now, Channel.state != ChannelState.PAUSED)
+        .with_for_update(key_share=True)
     ).one_or_none()
+    if row is not None:
+        connection.execute(update(Channel).where(Channel.id == channel_id).values(check_due_at=again_at))
+    return row
 
 
 def confirm(connection: Connection, rows: Collection[Any], *, now: datetime) -> set[int]:
