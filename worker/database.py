@@ -17,6 +17,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
+from worker.var_folder import writing_to
+
 Result = TypeVar("Result")
 
 #: What a database that is away, restarting, locked or (in a failover) read-only raises, and a pool whose connections
@@ -66,7 +68,9 @@ def open_engine(url: str, *, pool_size: int = 10, may_create: bool = False) -> E
 
 def _open_sqlite(url: str, path: str | None, *, may_create: bool) -> Engine:
     if path and path != ":memory:" and may_create:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(path).parent
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
 
     _SQLITE_WRITERS[engine] = threading.RLock()
@@ -90,6 +94,12 @@ def _open_sqlite(url: str, path: str | None, *, may_create: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if snapshot else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def lacks_its_file(engine: Engine) -> bool:
+    """Is it a database of SQLite whose file is not there?"""
+    path = engine.url.database
+    return engine.url.get_backend_name() == "sqlite" and bool(path) and not Path(str(path)).exists()
 
 
 #: SQLite has one write lock and wakes those who wait for it by polling, up to 100 ms late. The threads of a process

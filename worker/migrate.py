@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from worker import revisions
-from worker.database import open_engine, snapshot, transaction
+from worker.database import lacks_its_file, open_engine, snapshot, transaction
 from worker.models import VERSION_TABLE, Base
 
 
@@ -31,7 +31,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 def downgrade(url: str, revision: str) -> None:
     """Take migrations back down to `revision` ("base" drops every table and all messages)."""
-    engine = open_engine(url, may_create=True)
+    engine = open_engine(url)
     try:
         with transaction(engine) as connection:
             command.downgrade(_config(connection), revision)
@@ -40,9 +40,11 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def current(url: str) -> str | None:
-    """The revision the database is at; None for an empty one."""
-    engine = open_engine(url, may_create=True)
+    """The revision the database is at; None for an empty one, and for a file that is not there."""
+    engine = open_engine(url)
     try:
+        if lacks_its_file(engine):
+            return None
         with snapshot(engine) as connection:
             return revisions.current(connection)
     finally:
@@ -51,7 +53,7 @@ def current(url: str) -> str | None:
 
 def differences(url: str) -> list[object]:
     """What autogenerate would change in the database so that it fits the models; empty when nothing."""
-    engine = open_engine(url, may_create=True)
+    engine = open_engine(url)
     try:
         with snapshot(engine) as connection:
             context = MigrationContext.configure(

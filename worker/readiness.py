@@ -1,12 +1,10 @@
 """Is the database there, and are its tables those of this program? Says so before anybody meets a missing table."""
 
-from pathlib import Path
-
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from worker import revisions
-from worker.database import DatabaseAway, snapshot, was_broken_off
+from worker.database import DatabaseAway, lacks_its_file, snapshot, was_broken_off
 from worker.domain.errors import TruetickError
 
 #: How SQLite and PostgreSQL say that something of the schema is not there.
@@ -30,7 +28,7 @@ class DatabaseNotReady(TruetickError):
 
 def require_ready(engine: Engine) -> None:
     """Raise DatabaseNotReady unless the database answers and is at this program's revision. Creates nothing."""
-    missing = _missing_file(engine)
+    missing = missing_file(engine)
     if missing:
         raise missing
     try:
@@ -42,17 +40,17 @@ def require_ready(engine: Engine) -> None:
         raise DatabaseNotReady(problem, code="database_not_migrated")
 
 
-def _missing_file(engine: Engine) -> DatabaseNotReady | None:
-    address = engine.url
-    if address.get_backend_name() != "sqlite" or not address.database or Path(address.database).exists():
+def missing_file(engine: Engine) -> DatabaseNotReady | None:
+    """The sentence for a database of SQLite that has no file yet; None where it has one, or needs none."""
+    if not lacks_its_file(engine):
         return None
-    return DatabaseNotReady(f"There is no database at {address.database} yet. {_UPGRADE}", code="no_database")
+    return DatabaseNotReady(f"There is no database at {engine.url.database} yet. {_UPGRADE}", code="no_database")
 
 
 def trouble_of(engine: Engine, error: Exception) -> DatabaseNotReady | None:
     """What an error says about the database as a whole, in a sentence; None for one that has another cause."""
     if lacks_tables(error):
-        return _missing_file(engine) or DatabaseNotReady(
+        return missing_file(engine) or DatabaseNotReady(
             f"The database lacks tables or columns of this program. {_UPGRADE}", code="database_not_migrated"
         )
     if not isinstance(error, DatabaseAway):
@@ -65,7 +63,7 @@ def trouble_of(engine: Engine, error: Exception) -> DatabaseNotReady | None:
         )
     if not isinstance(error, DBAPIError):
         return DatabaseNotReady("The database does not answer: all connections to it hang.", code="database_away")
-    return _missing_file(engine) or database_away(engine, error)
+    return missing_file(engine) or database_away(engine, error)
 
 
 def lacks_tables(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from worker.domain.errors import NotConfigured
 from worker.settings import Settings
+from worker.var_folder import writing_to
 
 KEY_FILE = "secret-key"
 #: How many secrets are kept decrypted: as many as a process has channels.
@@ -67,7 +68,8 @@ class Vault:
         kept = self._settings.var_dir / KEY_FILE
         if self._settings.one_machine_database:
             if may_create:
-                _create_once(kept)
+                with writing_to(kept.parent):
+                    _create_once(kept)
             if kept.exists():
                 return kept.read_bytes().strip()
         raise NotConfigured(

@@ -107,3 +107,10 @@ def test_the_default_channel_takes_its_key_from_the_environment() -> None:
     assert own is not None
     assert own.get_secret_value() == "another"
     assert vault(TRUETICK_SECRET_KEY=KEY).channel_key(None) is None
+
+
+def test_a_folder_in_which_no_key_can_be_kept_is_named_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotConfigured, match="cannot be written to") as caught:
+        seal_here(tmp_path / "file" / "var")
+    assert caught.value.code == "not_writable"

@@ -43,7 +43,8 @@ def _database() -> Iterator[str]:
             code="unknown_revision",
         ) from None
     except DBAPIError as error:
-        raise readiness.database_away(open_engine(url), error) from None
+        engine = open_engine(url)
+        raise readiness.missing_file(engine) or readiness.database_away(engine, error) from None
 
 
 @db.command()

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from worker.stack.errors import StackFailed
+from worker.var_folder import writing_to
 
 #: How long a start waits for the children of a supervisor that was killed.
 LEFTOVERS_S = 60.0
@@ -24,9 +25,10 @@ def only_one(var_dir: Path, on_wait: Callable[[str], None], leftovers_s: float =
 
     Raises StackFailed naming the pid that holds it, or when children of an earlier run do not end in time.
     """
-    var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # what the CRM writes to its customers is private
     with ExitStack() as opened:
-        own_fd = _open(var_dir / "truetick.lock", opened)
+        with writing_to(var_dir):
+            var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # what the CRM writes to its customers is private
+            own_fd = _open(var_dir / "truetick.lock", opened)
         if not _taken(own_fd):
             raise StackFailed(
                 f"Truetick is already running on {var_dir} (pid {_written(own_fd)}). "
