@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from tests.cli.conftest import Said
 from worker.cli.app import app
 
 #: What starts something that runs, or changes the schema: no program reads an answer of these.
@@ -58,6 +59,27 @@ def test_every_example_can_be_typed_as_it_stands(name: str, tmp_path: Path, monk
 
 def test_nobody_is_told_that_a_message_whose_time_is_over_could_be_sent_again() -> None:
     assert "expired" not in ALL["resend"].help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [
+        (("channels", "pause", "nowhere", "--json"), "unknown_channel", 1),
+        (("import", "{empty}", "--text-template", "Hello", "--json"), "bad_table", 2),
+        (("audit", "{empty}", "--json"), "bad_table", 2),
+        (("check", "--test-to", "12", "--json"), "too_short", 2),
+        (("outages", "last", "--json"), "usage", 2),
+    ],
+)
+def test_programs_are_told_of_an_error_in_json_and_people_in_a_sentence(
+    on: Callable[..., Said], tmp_path: Path, arguments: tuple[str, ...], code: str, exit_code: int
+) -> None:
+    (tmp_path / "empty.csv").touch()
+    told = on(*(argument.format(empty=tmp_path / "empty.csv") for argument in arguments), columns=200)
+
+    assert told.code == exit_code
+    assert told.json["error"]["code"] == code
+    assert told.json["error"]["message"][:30] in " ".join(told.err.replace("│", " ").split())
 
 
 def said(*arguments: str) -> tuple[int, str, str]:

@@ -154,6 +154,7 @@ def test_a_test_without_a_database_says_what_to_run(truetick: Truetick, sandbox:
     assert "There is no database" in said.err
     assert "truetick db upgrade" in said.err
     assert (said.json["proven"], said.json["test_message"]) == (False, None), "what is known is told all the same"
+    assert said.json["error"]["message"] in said.err.replace("\n", " ")
 
 
 def test_a_terminal_without_unicode_gets_plain_marks(monkeypatch: pytest.MonkeyPatch) -> None:

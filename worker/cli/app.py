@@ -59,7 +59,9 @@ db_commands.register(app)
 
 
 def run(commands: typer.Typer) -> None:
-    """Exit codes: 0 done, 1 it could not be done (the reason is on stderr), 2 the command line is wrong."""
+    """Exit codes: 0 done, 1 it could not be done (the reason is on stderr, and with --json on stdout as well, as
+    `{"error": {"code", "message"}}`), 2 the command line is wrong.
+    """
     try:
         commands()
     except TruetickError as error:

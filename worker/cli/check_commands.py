@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from worker.cli import usage
 from worker.cli.options import AsJson
 from worker.domain.channel_state import NAME
 from worker.domain.durations import parse_duration
@@ -33,7 +34,7 @@ def alone() -> typer.Typer:
         add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    register(app)
+    app.command(cls=usage.Command)(check)
     return app
 
 

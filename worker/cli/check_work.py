@@ -55,10 +55,13 @@ def check(
         return diagnosis.proven
     try:
         report = _test(here, test_to, channel, text or trial.TEXT, timeout_s, quiet=as_json)
-    except TruetickError:
-        if as_json:
-            display.print_json(diagnosis.as_json() | {"proven": False, "test_message": None})
-        raise
+    except TruetickError as error:
+        if not as_json:
+            raise
+        problem = {"code": error.code, "message": error.message}
+        display.print_json(diagnosis.as_json() | {"proven": False, "test_message": None, "error": problem})
+        typer.echo(error.message, err=True)
+        return False
     if as_json:
         tested = {"proven": report.proven, "summary": report.summary, "test_message": report.as_json()}
         display.print_json(diagnosis.as_json() | tested)

@@ -4,7 +4,12 @@ from typing import Annotated
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print JSON, and nothing else, on standard output; an error, too, which stderr tells in words."
+    ),
+]
 
 #: The greatest number that a database takes.
 LAST_ID = 2**63 - 1
