@@ -76,8 +76,21 @@ def test_captions_are_rendered_and_contents_without_one_do_without() -> None:
     assert parse_request({"to": "+917033009600", "sticker_url": url, "values": {"a": 1}}).text is None
 
 
-def test_without_values_braces_are_plain_text() -> None:
-    assert request().text == "Hello {{ name }}"
+def test_a_placeholder_without_any_values_refuses_the_message() -> None:
+    refused = refusal(text="Hello {{ name }}, {{your}} order of {{ name }}")
+    assert (refused.code, refused.message) == (
+        "missing_value",
+        "The text has placeholders without a value: {{name}}, {{your}}.",
+    )
+
+
+@pytest.mark.parametrize("text", ["{{", "{{}}", "{ name }", "{{a.b}} {{1}}", "}}{{ and so on"])
+def test_without_values_all_other_braces_are_plain_text(text: str) -> None:
+    assert request(text).text == text
+
+
+def test_a_value_may_look_like_a_placeholder() -> None:
+    assert request(values={"name": "{{name}}"}).text == "Hello {{name}}"
 
 
 def test_all_missing_values_are_named() -> None:

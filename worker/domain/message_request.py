@@ -21,7 +21,7 @@ from pydantic import (
 
 from worker.domain.errors import InvalidRequest
 from worker.domain.media import media_id, url_of
-from worker.domain.template import PLACEHOLDER_NAME, render
+from worker.domain.template import PLACEHOLDER_NAME, render, require_no_placeholder
 
 #: WhatsApp's own ceiling for a text or caption.
 LONGEST_TEXT = 4096
@@ -269,6 +269,7 @@ def parse_request(given: dict[str, Any]) -> SendRequest:
     """
     request = _validated(given)
     if request.values is None:
+        require_no_placeholder(request.text or "")
         return request
     # The bounds of a text hold for what is sent, too.
     text = None if request.text is None else render(request.text, request.values)

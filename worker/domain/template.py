@@ -1,7 +1,7 @@
 """Templates: a text in which `{{ name }}` stands for a value. There are names and nothing else: no expressions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from worker.domain.errors import InvalidRequest
 
@@ -31,8 +31,18 @@ def render(text: str, values: Mapping[str, str | int | float]) -> str:
     Values that are not used do not matter. Raises InvalidRequest: `bad_placeholder`, or `missing_value`, which names
     all that are missing.
     """
-    missing = [name for name in placeholders(text) if name not in values]
+    _require_none([name for name in placeholders(text) if name not in values])
+    return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)
+
+
+def require_no_placeholder(text: str) -> None:
+    """For a text that comes without values: braces are plain text, but a `{{name}}` is a mistake that nobody should
+    read on a phone. Raises InvalidRequest (`missing_value`).
+    """
+    _require_none(list(dict.fromkeys(found[1] for found in _PLACEHOLDER.finditer(text) if found[1])))
+
+
+def _require_none(missing: Sequence[str]) -> None:
     if missing:
         named = ", ".join(f"{{{{{name}}}}}" for name in missing)
         raise InvalidRequest(f"The text has placeholders without a value: {named}.", code="missing_value")
-    return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)
