@@ -17,6 +17,10 @@ class TookTooLong(Exception):
     """There was no answer in time. The call goes on; what becomes of it is not known."""
 
 
+class NoPlace(TookTooLong):
+    """All places were taken, so the call has not begun."""
+
+
 class Bounded:
     """Runs at most `most` calls at a time, each on a thread of its own, and waits `wait_s` seconds for each.
 
@@ -29,12 +33,16 @@ class Bounded:
         self._turn_wait_s = turn_wait_s
 
     def run(self, call: Callable[[], Answer]) -> Answer:
-        """The call's answer or exception. Raises TookTooLong."""
+        """The call's answer or exception. Raises TookTooLong, and NoPlace where it has not even begun."""
         give_up_at = time.monotonic() + self._wait_s
         if not self._places.acquire(timeout=self._turn_wait_s):
-            raise TookTooLong
+            raise NoPlace
         future: Future[Answer] = Future()
-        threading.Thread(target=self._work, args=(call, future), daemon=True, name="bounded").start()
+        try:
+            threading.Thread(target=self._work, args=(call, future), daemon=True, name="bounded").start()
+        except RuntimeError:  # the machine has no thread left
+            self._places.release()
+            raise NoPlace from None
         try:
             return future.result(timeout=max(0.0, give_up_at - time.monotonic()))
         except NotDone:

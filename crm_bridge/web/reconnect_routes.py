@@ -10,7 +10,8 @@ from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict
 
 from crm_bridge.web import openapi
-from crm_bridge.web.bounded import Bounded, TookTooLong
+from crm_bridge.web.bounded import Bounded, NoPlace, TookTooLong
+from crm_bridge.web.problems import Problem
 from crm_bridge.web.waking import Waker
 from worker.domain.access import Scope
 from worker.domain.errors import GatewayTrouble
@@ -92,6 +93,14 @@ def routes(parts: Parts, checker: Waker, latest: LatestCodes) -> APIBlueprint:
 def _begin(calls: Bounded, parts: Parts, name: str) -> Stage:
     try:
         return calls.run(lambda: Reconnection(parts, name).begin())
+    except NoPlace:
+        raise Problem(
+            503,
+            "busy",
+            f"Other channels are being reconnected, and WaSender takes its time. Channel {name} has not been asked "
+            "about; ask again in a few seconds.",
+            Retry_After=f"{CODE_PAUSE_S:.0f}",
+        ) from None
     except TookTooLong:
         raise GatewayTrouble(
             f"WaSender has not said within {LONGEST_S:.0f} s whether channel {name} can be reconnected.",

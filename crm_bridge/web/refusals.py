@@ -69,10 +69,10 @@ REFUSALS = {
         ),
     ),
     503: Refusal(
-        "The database does not answer, or no API key (or webhook secret) is configured. Try again after Retry-After "
-        "seconds.",
+        "The database does not answer, too much is being asked of WaSender, or no API key (or webhook secret) is "
+        "configured. Try again after Retry-After seconds.",
         (
-            *("database_away", "database_not_migrated", "diagnosis_took_too_long"),
+            *("busy", "database_away", "database_not_migrated", "diagnosis_took_too_long"),
             *("no_api_key_configured", "not_ready"),
             *("webhook_secret_missing", "webhook_secret_unusable"),
         ),

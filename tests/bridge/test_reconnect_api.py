@@ -1,11 +1,13 @@
 """`POST /api/channels/{name}/reconnect`: a frontend shows the code, and nothing else keeps it."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
 
-from crm_bridge.web import create_app
+from crm_bridge.web import create_app, reconnect_routes
+from crm_bridge.web.bounded import Bounded, NoPlace
 from crm_bridge.web.reconnect_routes import LatestCodes, Reconnecting
 from tests.bridge.conftest import AUTHORIZED, keyed
 from tests.channels.test_reconnecting import TOKEN
@@ -92,6 +94,30 @@ def test_what_stands_in_the_way_has_a_code_and_a_sentence(
     assert len(answer.json["detail"]) > 20
 
 
+def test_who_finds_all_places_taken_is_told_that_and_when_to_ask_again(
+    build_client: Callable[..., FlaskClient], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnect_routes, "AT_ONCE", 0)
+    answer = build_client().post(PATH, headers=AUTHORIZED)
+    assert (answer.status_code, answer.json["code"]) == (503, "busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "within" not in answer.json["detail"]
+    assert sandbox.requests() == []
+
+
+def test_a_machine_without_a_thread_to_spare_keeps_the_place_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Bounded(most=1, wait_s=5)
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(NoPlace):
+            calls.run(lambda: "never")
+    assert calls.run(lambda: "answer") == "answer"
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_it_needs_a_key(build_client: Callable[..., FlaskClient]) -> None:
     assert build_client().post(PATH).status_code == 401
 
@@ -99,4 +125,4 @@ def test_it_needs_a_key(build_client: Callable[..., FlaskClient]) -> None:
 def test_it_is_described_with_the_scope_it_needs(build_client: Callable[..., FlaskClient]) -> None:
     described = build_client().get("/openapi.json").json["paths"]["/api/channels/{name}/reconnect"]["post"]
     assert list(described["security"][0].values()) == [["operate"]]
-    assert {"200", "404", "409", "502"} <= set(described["responses"])
+    assert {"200", "404", "409", "502", "503"} <= set(described["responses"])
