@@ -6,6 +6,7 @@ message, which is in the database by then, is found by the sweep. Workers replac
 
 from datetime import timedelta
 
+from celery.schedules import crontab
 from kombu import Queue
 
 from worker.settings import settings as _settings
@@ -61,7 +62,8 @@ task_routes = {
     "truetick.*": {"queue": "truetick.upkeep"},
 }
 
-# Intervals need no memory of former runs, so beat keeps no file.
+# Intervals and times of day need no memory of former runs, so beat keeps no file. (An interval of a week would begin
+# anew whenever beat is started.)
 beat_scheduler = "celery.beat:Scheduler"
 beat_enable_remote_control = True
 beat_schedule = {
@@ -76,5 +78,17 @@ beat_schedule = {
         "reconcile_messages": _s.reconcile_interval_s,
         "resolve_doubts": _s.reconcile_interval_s,
         "sweep": _s.sweep_interval_s,
+    }.items()
+}
+beat_schedule |= {
+    name: {
+        "task": f"truetick.{name}",
+        "schedule": at,
+        # Missed, they do no harm; but a worker that comes back within hours still does them.
+        "options": {"expires": 6 * 3600},
+    }
+    for name, at in {
+        "daily_health_check": crontab(hour=6, minute=0),
+        "weekly_maintenance": crontab(day_of_week="sunday", hour=3, minute=17),
     }.items()
 }

@@ -594,6 +594,7 @@ class Media(Base):
     mime_type: Mapped[str] = mapped_column(String(100))
     size: Mapped[int] = mapped_column(Integer)
     content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    #: When it was handed over last.
     created_at: Mapped[datetime]
     #: Where WaSender has it, and until when.
     public_url: Mapped[str | None] = mapped_column(String(2048))

@@ -10,7 +10,7 @@ import structlog
 from celery import Task
 from celery.exceptions import Reject
 
-from worker import doubt, evidence, health, hearing, intake, recovery
+from worker import daily_report, doubt, evidence, health, hearing, intake, maintenance, recovery
 from worker import sweep as sweeping
 from worker.callbacks.teller import Teller, anything_new, anything_to_do
 from worker.celery_app import BrokerTrouble, app
@@ -199,3 +199,19 @@ def sweep() -> None:
         wake_hearing()
     if anything_to_do(parts()):
         wake_callbacks()
+
+
+@app.task(name="truetick.daily_health_check")
+@_one_at_a_time
+@_database_permitting
+def daily_health_check() -> None:
+    """Tell people what the last day was like."""
+    daily_report.check_health(parts())
+
+
+@app.task(name="truetick.weekly_maintenance")
+@_one_at_a_time
+@_database_permitting
+def weekly_maintenance() -> None:
+    """Forget what nobody needs any more."""
+    maintenance.maintain(parts())

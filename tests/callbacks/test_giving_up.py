@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from tests.callbacks.office import DELIVERED, READ, SENT, Office
 from tests.callbacks.receiver import OK, Receiver, answering
+from worker.maintenance import maintain
 
 REFUSING = answering(500)
 
@@ -127,3 +128,19 @@ def test_what_was_delivered_a_week_ago_is_forgotten(office: Office, receiver: Re
     office.tell()
 
     assert len(office.callbacks()) == 1
+
+
+def test_what_was_given_up_is_kept_for_three_months(office: Office, receiver: Receiver) -> None:
+    office.add(receiver.url)
+    receiver.behave = lambda _: REFUSING
+    office.message(SENT)
+    office.tell()
+    office.wait(days=2)
+    office.tell()
+    assert office.states() == ["parked"]
+
+    office.wait(days=88)
+    assert maintain(office.parts).callbacks == 0
+    office.wait(days=2)
+    assert maintain(office.parts).callbacks == 1
+    assert office.callbacks() == []

@@ -121,7 +121,10 @@ from worker import app
 app.loader.import_default_modules()
 route = lambda name: app.amqp.router.route({}, name)["queue"].name
 print(json.dumps({
-    "schedule": {entry["task"]: entry["schedule"].total_seconds() for entry in app.conf.beat_schedule.values()},
+    "schedule": {
+        entry["task"]: at.total_seconds() if hasattr(at := entry["schedule"], "total_seconds") else str(at)
+        for entry in app.conf.beat_schedule.values()
+    },
     "queues": {name: route(name) for name in app.tasks if name.startswith("truetick.")},
     "default": app.conf.task_default_queue,
 }))
@@ -136,6 +139,9 @@ print(json.dumps({
             "truetick.reconcile_messages": 0.5,
             "truetick.resolve_doubts": 0.5,
             "truetick.sweep": 0.5,
+            # By the calendar: beat keeps no file, so an interval of a week would hardly ever be over.
+            "truetick.daily_health_check": "<crontab: 0 6 * * * (m/h/dM/MY/d)>",
+            "truetick.weekly_maintenance": "<crontab: 17 3 * * sunday (m/h/dM/MY/d)>",
         },
         "queues": {
             "truetick.send_message": "celery",
@@ -146,6 +152,8 @@ print(json.dumps({
             "truetick.deliver_callbacks": "truetick.upkeep",
             "truetick.resolve_doubts": "truetick.upkeep",
             "truetick.sweep": "truetick.upkeep",
+            "truetick.daily_health_check": "truetick.upkeep",
+            "truetick.weekly_maintenance": "truetick.upkeep",
         },
         "default": "celery",
     }

@@ -1,5 +1,5 @@
-"""All SQL on callbacks that are at rest: parked ones, which a person may have told again, and delivered ones, which
-are forgotten after a week."""
+"""All SQL on callbacks that are at rest: parked ones, which a person may have told again, and delivered ones. The
+latter are forgotten after a week, the former after three months."""
 
 from datetime import datetime, timedelta
 
@@ -11,6 +11,7 @@ from worker.models import Callback
 #: How many callbacks one transaction parks, wakes or forgets.
 BATCH = 1000
 KEEP_DELIVERED = timedelta(days=7)
+KEEP_PARKED = timedelta(days=90)
 
 _OVERDUE = "It could not be told within a day."
 _IS_WAITING = text("callbacks.state = 'waiting'")
@@ -68,6 +69,21 @@ def forget_delivered(connection: Connection, now: datetime, *, most: int = BATCH
         select(Callback.id)
         .where(_IS_DELIVERED, Callback.delivered_at <= now - KEEP_DELIVERED)
         .order_by(Callback.delivered_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(delete(Callback).where(Callback.id.in_(old.scalar_subquery()))).rowcount
+
+
+def forget_parked(connection: Connection, now: datetime, *, most: int = BATCH) -> int:
+    """Delete what was given up more than three months ago, up to `most`. Returns how many."""
+    old = (
+        select(Callback.id)
+        .where(
+            text("callbacks.state <> 'delivered'"),
+            Callback.state == "parked",
+            Callback.give_up_at <= now - KEEP_PARKED,
+        )
         .limit(most)
         .with_for_update(skip_locked=True)
     )

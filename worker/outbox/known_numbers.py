@@ -8,7 +8,7 @@ it is read from the channel's pace: one message a minute, or a daily cap as a tr
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.models import Channel, KnownNumber
@@ -16,6 +16,8 @@ from worker.models import Channel, KnownNumber
 #: How long WhatsApp's yes and no are believed. Somebody may join at any time, and hardly anybody leaves.
 YES_HOLDS = timedelta(days=7)
 NO_HOLDS = timedelta(days=1)
+#: How many answers one transaction forgets.
+BATCH = 10_000
 #: Seconds between two questions (a little more than the limit allows), and how many a day.
 PAID = (1.05, 1000)
 TRIAL = (6.3, 100)
@@ -42,6 +44,12 @@ def learn(connection: Connection, recipient: str, on_whatsapp: bool, *, at: date
     connection.execute(
         made.on_conflict_do_update(index_elements=["recipient"], set_=learnt, where=KnownNumber.checked_at < at)
     )
+
+
+def forget_old(connection: Connection, now: datetime, *, most: int = BATCH) -> int:
+    """Delete answers that nobody believes any more, up to `most`. Returns how many."""
+    old = select(KnownNumber.recipient).where(KnownNumber.checked_at <= now - YES_HOLDS).limit(most)
+    return connection.execute(delete(KnownNumber).where(KnownNumber.recipient.in_(old.scalar_subquery()))).rowcount
 
 
 def may_ask(connection: Connection, channel_id: int, *, now: datetime) -> bool:

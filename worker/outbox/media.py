@@ -6,15 +6,27 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, text, update
 
 from worker.database import insert_unless_there
 from worker.domain.errors import InvalidRequest
 from worker.domain.media import MEDIA_FIELDS, media_id, refusal
-from worker.models import Media
+from worker.models import Media, Message
 
 #: WaSender keeps an upload for 24 hours (contract 4.2). It fetches it some time after it has taken the message.
 USABLE_FOR = timedelta(hours=20)
+#: So long a file is kept after it was handed over last, though no message may need it any more.
+KEEP_UNUSED = timedelta(days=30)
+#: How many files are looked at in one transaction; each may have 16 MB.
+BATCH = 50
+
+#: Messages that may still be sent, by the conditions of the partial indexes, word for word.
+_PENDING = (
+    "messages.state = 'queued'",
+    "messages.state IN ('sending', 'accepted', 'in_doubt') AND messages.attention IS NULL",
+    "messages.attention IS NOT NULL",
+)
+_NAMED = {name.removesuffix("_url"): func.lower(Message.content[name].as_string()) for name in MEDIA_FIELDS}
 
 _KINDS = select(Media.id, Media.mime_type, Media.size).where(Media.id.in_(bindparam("ids", expanding=True)))
 _PLACES = select(Media.id, Media.public_url, Media.public_until).where(Media.id.in_(bindparam("ids", expanding=True)))
@@ -46,7 +58,9 @@ def store(
     row = {"id": new_id, "sha256": sha256, "mime_type": mime_type, "size": len(content), "created_at": now}
     known = select(Media.id, Media.mime_type, Media.size).where(Media.sha256 == sha256)
     found = connection.execute(known).one_or_none()
-    if found is None:
+    if found is not None:
+        connection.execute(update(Media).where(Media.id == found.id).values(created_at=now))
+    else:
         connection.execute(insert_unless_there(connection, Media).values(content=content, **row))
         found = connection.execute(known).one()
     return StoredFile(
@@ -129,6 +143,35 @@ def learn_public_url(connection: Connection, media: UUID, public_url: str, *, no
     )
     stored: str | None = connection.execute(select(Media.public_url).where(Media.id == media)).scalar_one_or_none()
     return stored or public_url
+
+
+def forget_unused(
+    connection: Connection, now: datetime, *, after: UUID | None = None, most: int = BATCH
+) -> tuple[int, UUID | None]:
+    """Delete those files of the next `most` old ones behind `after` (by id) that no message may need any more.
+
+    Returns how many, and where to go on; None: that was the last of them.
+    """
+    old = select(Media.id).where(Media.created_at <= now - KEEP_UNUSED).order_by(Media.id).limit(most)
+    ids = connection.execute(old if after is None else old.where(Media.id > after)).scalars().all()
+    unused = set(ids) - _needed(connection, ids)
+    if unused:
+        # One that was handed over again meanwhile is no longer old.
+        mine = (Media.id.in_(unused), Media.created_at <= now - KEEP_UNUSED)
+        deleted = connection.execute(delete(Media).where(*mine)).rowcount
+    else:
+        deleted = 0
+    return deleted, ids[-1] if len(ids) == most else None
+
+
+def _needed(connection: Connection, ids: Collection[UUID]) -> set[UUID]:
+    references = [f"media:{one}" for one in ids]
+    found: set[UUID] = set()
+    for pending in _PENDING if ids else ():
+        for kind, named in _NAMED.items():
+            query = select(named).where(text(pending), Message.kind == kind, named.in_(references)).distinct()
+            found.update(one for url in connection.execute(query).scalars() if (one := media_id(url)) is not None)
+    return found
 
 
 def files_in(content: Mapping[str, Any]) -> dict[str, UUID]:
