@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     requests_per_minute: Annotated[int, Field(ge=1, le=10**6)] = Field(
         1200, validation_alias="TRUETICK_REQUESTS_PER_MINUTE"
     )
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = Field(0, validation_alias="TRUETICK_TRUSTED_PROXIES")
 
     check_interval_s: Seconds = Field(30.0, validation_alias="TRUETICK_CHECK_INTERVAL_S")
     reconcile_interval_s: Seconds = Field(5.0, validation_alias="TRUETICK_RECONCILE_INTERVAL_S")

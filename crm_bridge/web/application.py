@@ -3,6 +3,7 @@
 from apiflask import APIFlask
 from flask import Response
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from crm_bridge.web import (
     access,
@@ -55,6 +56,9 @@ def create_app(parts: Parts | None = None) -> APIFlask:
     app.url_map.converters["message"] = message_routes.MessageIdConverter
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False
+    if proxies := parts.settings.trusted_proxies:
+        # Whoever asks stands in what the nearest proxies wrote; what was there before them anybody can write.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     database = Bounded(most=DATABASE_CALLS, wait_s=DATABASE_WAIT_S)
     rates = Rates(parts.settings.requests_per_minute)
     problems.register(app)

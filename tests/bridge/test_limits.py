@@ -67,6 +67,23 @@ def test_strangers_are_limited_by_address_and_keys_from_there_are_not(slow: Flas
     assert ask(slow).status_code == 200
 
 
+@pytest.mark.parametrize("proxies", [0, 1, 2])
+def test_strangers_behind_proxies_are_told_apart_by_what_the_trusted_ones_say(
+    sqlite_url: str, build: Callable[..., Parts], proxies: int
+) -> None:
+    parts = build(sqlite_url, TRUETICK_REQUESTS_PER_MINUTE=1, TRUETICK_TRUSTED_PROXIES=proxies)
+    client = create_app(keyed(parts)).test_client()
+
+    def code(said: str) -> int:
+        proxy = {"REMOTE_ADDR": "10.0.0.1"}
+        return client.get("/openapi.json", headers={"X-Forwarded-For": said}, environ_overrides=proxy).status_code
+
+    assert code("203.0.113.9, 192.0.2.1, 198.51.100.1") == 200
+    #: Another stranger, the first one, who says to be somebody else, and whoever came past the outer proxy.
+    others = [code("192.0.2.2, 198.51.100.1"), code("6.6.6.6, 192.0.2.1, 198.51.100.1"), code("198.51.100.2")]
+    assert others == {0: [429, 429, 429], 1: [429, 429, 200], 2: [200, 429, 200]}[proxies]
+
+
 def test_pages_for_everybody_are_limited_by_address_but_signs_of_life_are_not(slow: FlaskClient) -> None:
     assert [slow.get("/openapi.json").status_code for _ in range(A_MINUTE)] == [200] * A_MINUTE
     assert slow.get("/docs").status_code == 429
