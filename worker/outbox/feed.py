@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from worker.database import insert_unless_there
 from worker.models import Event, Feed
@@ -24,7 +24,9 @@ _UNNUMBERED = (
     .order_by(Event.id)
     .limit(bindparam("most"))
 )
-_NUMBER = update(Event).where(Event.id == bindparam("_id")).values(feed_no=bindparam("_no"))
+_next = _UNNUMBERED.subquery()
+_placed = select(_next.c.id, func.row_number().over(order_by=_next.c.id).label("place")).subquery()
+_NUMBER = update(Event).where(Event.id == _placed.c.id).values(feed_no=bindparam("last") + _placed.c.place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +52,10 @@ def number_changes(connection: Connection, *, most: int = NUMBERED_AT_ONCE) -> i
         last = connection.execute(_LAST).scalar_one()
     # Seen after the lock is had: what was committed before the former holder's numbers is numbered, what is seen now
     # comes after it. A statement of its own sees all that was committed until it began.
-    ids = connection.execute(_UNNUMBERED, {"most": most}).scalars().all()
-    if ids:
-        connection.execute(_NUMBER, [{"_id": one, "_no": last + place} for place, one in enumerate(ids, start=1)])
-        connection.execute(update(Feed).where(Feed.id == _ROW).values(last_no=last + len(ids)))
-    return len(ids)
+    numbered = connection.execute(_NUMBER, {"most": most, "last": last}).rowcount
+    if numbered:
+        connection.execute(update(Feed).where(Feed.id == _ROW).values(last_no=last + numbered))
+    return numbered
 
 
 def anything_unnumbered(connection: Connection) -> bool:
