@@ -23,6 +23,9 @@ from worker.domain.quiet_hours import USUAL, QuietHours
 #: A unix socket's path may hold 108 bytes with its closing NUL on Linux, 104 on macOS.
 LONGEST_SOCKET_PATH = 100
 
+#: What opens the whole HTTP API must not be found by trying.
+SHORTEST_API_KEY = 16
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -104,6 +107,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_hard_to_guess(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < SHORTEST_API_KEY for key in keys):
+            raise ValueError(
+                f"each key needs at least {SHORTEST_API_KEY} characters, hard to guess; make one with: "
+                "openssl rand -hex 32"
+            )
+        return keys
 
     @field_validator("gateway_url")
     @classmethod

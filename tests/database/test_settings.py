@@ -24,7 +24,7 @@ GIVEN = {
     "WASENDER_API_KEY": PRECIOUS,
     "WASENDER_PERSONAL_ACCESS_TOKEN": PRECIOUS,
     "WASENDER_WEBHOOK_SECRET": PRECIOUS,
-    "TRUETICK_API_KEYS": f"{PRECIOUS}, other ,,",
+    "TRUETICK_API_KEYS": f"{PRECIOUS}{PRECIOUS}, another-long-one ,,",
     "TRUETICK_SECRET_KEY": PRECIOUS,
     "TRUETICK_VAR_DIR": "/tmp/elsewhere",
     "WASENDER_BASE_URL": "http://127.0.0.1:8900/api/",
@@ -68,6 +68,7 @@ BAD = {
     "DEFAULT_REGION": ["India", "ZZ", "+91"],
     "TRUETICK_PACE": ["fast", "0/5", "1/0", "-1/5", "1", "1/5/6"],
     "TRUETICK_DAILY_CAP": ["0", "-1", "1.5", "many"],
+    "TRUETICK_API_KEYS": ["short", f"{2 * PRECIOUS},fifteen-letters", "a,b"],
     "TRUETICK_ON_DOUBT": ["maybe"],
     "TRUETICK_ON_STUCK": ["maybe", "RESEND"],
     "TRUETICK_MAX_UNACKED": ["0", "1001", "2.5"],
@@ -107,7 +108,7 @@ def test_every_variable_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         assert getattr(read, name) != getattr(plain, name), field.validation_alias
     assert read.database_url == f"postgresql+psycopg://truetick:{PRECIOUS}@db/truetick"
     assert read.broker_url == GIVEN["CELERY_BROKER_URL"]
-    assert [key.get_secret_value() for key in read.api_keys] == [PRECIOUS, "other"]
+    assert [key.get_secret_value() for key in read.api_keys] == [2 * PRECIOUS, "another-long-one"]
     assert [url.get_secret_value() for url in read.alert_urls] == [
         f"json://user:{PRECIOUS}@example.com",
         "ntfys://other",

@@ -130,7 +130,7 @@ def test_with_a_key_for_the_real_wasender_there_is_no_sandbox_and_flower_is_lock
         *("--flower", "--flower-port", flower),
         WASENDER_API_KEY="a-real-key",
         WASENDER_BASE_URL=nowhere,
-        TRUETICK_API_KEYS="chosen",
+        TRUETICK_API_KEYS="chosen-by-a-person",
     )
     stack.says("Ready. Ctrl-C stops everything.", within_s=START_S)
     assert "sandbox" not in stack.output.lower()
