@@ -152,3 +152,14 @@ def test_no_object_makes_the_server_stumble(sqlite_client: FlaskClient, body: di
 @given(body=st.binary(max_size=64) | st.text(max_size=64).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_no_bytes_make_the_server_stumble(sqlite_client: FlaskClient, body: bytes) -> None:
     assert send(sqlite_client, body).status_code in {400, 422}
+
+
+def test_a_placeholder_without_a_value_refuses_the_message_and_names_it(sqlite_client: FlaskClient) -> None:
+    lacking = {"to": "7033009600", "text": "Hello {{name}}, {{ bill }} is due", "values": {"name": "Asha"}}
+
+    answer = send(sqlite_client, json.dumps(lacking))
+
+    assert (answer.status_code, answer.json["code"]) == (422, "missing_value")
+    assert "{{bill}}" in answer.json["detail"]
+    assert "{{name}}" not in answer.json["detail"]
+    assert "Asha" not in answer.json["detail"]

@@ -45,7 +45,12 @@ def test_every_route_is_described_and_no_other_site_is_named(described: dict[str
         ("GET", "/api/channels"),
         ("POST", "/api/channels/{name}/pause"),
         ("POST", "/api/channels/{name}/resume"),
+        ("POST", "/api/channels/{name}/reconnect"),
         ("GET", "/api/whatsapp/status"),
+        ("POST", "/api/whatsapp/test-message"),
+        ("GET", "/api/whatsapp/diagnostics"),
+        ("GET", "/api/whatsapp/troubleshoot"),
+        ("POST", "/api/media"),
         ("POST", "/webhooks/wasender/{channel}"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
@@ -53,6 +58,18 @@ def test_every_route_is_described_and_no_other_site_is_named(described: dict[str
     written = json.dumps(described)
     assert "attacker" not in written
     assert set(re.findall(r"#/components/schemas/(\w+)", written)) <= set(described["components"]["schemas"])
+
+
+def test_no_route_that_a_program_calls_is_left_out(sqlite_client: FlaskClient, described: dict[str, Any]) -> None:
+    there = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in sqlite_client.application.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith(("/api/", "/webhooks/"))
+    }
+    assert there <= {(method, path) for method, path, _ in operations(described)}
+    for path in ("/", "/docs", "/openapi.json"):
+        assert sqlite_client.get(path).status_code == 200
 
 
 def test_each_operation_says_its_scope_its_parameters_and_what_it_refuses_with(described: dict[str, Any]) -> None:

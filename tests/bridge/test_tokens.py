@@ -60,16 +60,21 @@ def ask(
 REQUESTS = [
     (Scope.SEND, "POST", "/api/messages", 202),
     (Scope.SEND, "POST", "/api/messages/bulk", 422),
+    (Scope.SEND, "POST", "/api/media", 415),
+    (Scope.SEND, "POST", "/api/whatsapp/test-message", 422),
     (Scope.READ, "GET", "/api/messages", 200),
     (Scope.READ, "GET", "/api/messages/changes", 200),
     (Scope.READ, "GET", f"/api/messages/{NOTHING}", 404),
     (Scope.READ, "GET", f"/api/messages/{NOTHING}/why", 404),
     (Scope.READ, "GET", "/api/channels", 200),
     (Scope.READ, "GET", "/api/whatsapp/status", 200),
+    (Scope.READ, "GET", "/api/whatsapp/diagnostics", 200),
+    (Scope.READ, "GET", "/api/whatsapp/troubleshoot", 200),
     (Scope.OPERATE, "POST", f"/api/messages/{NOTHING}/cancel", 404),
     (Scope.OPERATE, "POST", f"/api/messages/{NOTHING}/resend", 404),
     (Scope.OPERATE, "POST", "/api/channels/nowhere/pause", 404),
     (Scope.OPERATE, "POST", "/api/channels/nowhere/resume", 404),
+    (Scope.OPERATE, "POST", "/api/channels/nowhere/reconnect", 404),
 ]
 
 

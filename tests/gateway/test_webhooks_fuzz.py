@@ -42,7 +42,7 @@ _entries = st.fixed_dictionaries(
         "status": _words,
     },
 )
-_near = st.fixed_dictionaries(
+near = st.fixed_dictionaries(
     {
         "event": st.sampled_from(
             ["messages.update", "message.sent", "messages.upsert", "session.status", "messages.received"]
@@ -51,7 +51,7 @@ _near = st.fixed_dictionaries(
     },
     optional={"timestamp": json_values},
 )
-_far = st.fixed_dictionaries({"event": st.just("messages.upsert") | json_values, "data": json_values})
+far = st.fixed_dictionaries({"event": st.just("messages.upsert") | json_values, "data": json_values})
 
 
 def facts_or_refusal(given_body: bytes) -> tuple[Fact, ...]:
@@ -62,7 +62,7 @@ def facts_or_refusal(given_body: bytes) -> tuple[Fact, ...]:
 
 
 @settings(max_examples=600, deadline=None)
-@given(webhook=_near | _far)
+@given(webhook=near | far)
 def test_whatever_a_webhook_holds_its_facts_are_bounded_and_without_credentials(webhook: dict[str, Any]) -> None:
     for fact in facts_or_refusal(json.dumps(webhook | {"sessionId": SESSION_KEY}).encode()):
         said = json.dumps(to_said(fact))

@@ -84,11 +84,13 @@ def test_the_callers_message_id_wins_over_the_tasks(take_in: TakeIn) -> None:
         ({"to": "someone@lid", "text": "Hello"}, "lid"),
         ({"to": ALICE}, "invalid_request"),
         ({"to": ALICE, "text": "Hello", "channel": "sales"}, "unknown_channel"),
+        ({"to": ALICE, "text": "Hello {{name}}", "values": {"other": "Asha"}}, "missing_value"),
+        ({"to": ALICE, "text": "Hello {{name", "values": {"name": "Asha"}}, "bad_placeholder"),
         ({}, "invalid_request"),
     ],
 )
 def test_what_cannot_be_sent_is_kept_as_failed_with_its_reason(
-    desk: Desk, take_in: TakeIn, request_: dict[str, str], code: str
+    desk: Desk, take_in: TakeIn, request_: dict[str, Any], code: str
 ) -> None:
     kept = take_in(request_ | {"crm_ref": "lead-7"})
     (row,) = stored(desk)
