@@ -201,6 +201,20 @@ def test_no_other_late_answer_calls_a_message_back_from_the_queue(desk: Desk, ca
     assert [attempt.cause for attempt in desk.attempts(seq)] == [cause], "it is written down all the same"
 
 
+def test_a_late_not_sent_of_what_doubt_had_put_back_leaves_its_number_to_the_next_attempt(desk: Desk) -> None:
+    channel_id = desk.channel()
+    seq = desk.enqueue(channel_id)
+    late = desk.leased_claim(channel_id)
+    desk.wait(16)
+    desk.doubt([channel_id])
+    desk.requeue(seq)
+    desk.finish(late, Cause.UNREACHABLE)
+    desk.finish(late, Cause.UNREACHABLE)
+    assert (desk.message(seq).attempts, desk.message(seq).doubts) == (0, 0)
+    desk.finish(desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+    assert [(attempt.number, attempt.cause) for attempt in desk.attempts(seq)] == [(1, Cause.ACCEPTED)]
+
+
 def test_a_late_acceptance_of_what_is_being_sent_again_is_kept_with_its_own_attempt(desk: Desk) -> None:
     channel_id = desk.channel()
     seq = desk.enqueue(channel_id)

@@ -378,11 +378,11 @@ def _is_late(done: Finished, row: Any) -> bool:
     """Is this the answer to the very attempt whose worker was thought lost? Then it is evidence all the same.
 
     A message that doubt has put back to the queue meanwhile, and that nobody has claimed since, is called back by a
-    late acceptance only.
+    late acceptance only, but learns that the attempt does not count.
     """
     if row.attempts != done.claim.attempt:
         return False
-    put_back = row.state is MessageState.QUEUED and done.outcome.kind is OutcomeKind.ACCEPTED
+    put_back = row.state is MessageState.QUEUED and done.outcome.kind in {OutcomeKind.ACCEPTED, OutcomeKind.NOT_SENT}
     return row.state is MessageState.IN_DOUBT or put_back
 
 
