@@ -125,6 +125,43 @@ def test_an_answer_that_comes_while_the_database_is_away_is_recorded_when_it_is_
     assert crm.channel().lease_token is None
 
 
+@pytest.mark.parametrize("trouble", ["throttled", "not connected"])
+def test_what_an_answer_said_about_its_channel_outlasts_a_lease_that_ran_out_meanwhile(
+    crm: Crm, build: Callable[..., Parts], database_url: str, sandbox: Sandbox, trouble: str
+) -> None:
+    sandbox.latency(before=1.0)  # so that the database is away in time
+    if trouble == "throttled":
+        sandbox.fault("throttled", count=1, retry_after=60)
+    else:
+        sandbox.set_status("default", "need_scan", quiet=True)
+    parts = build(database_url, TRUETICK_DRAIN_RUN_S=5, TRUETICK_LEASE_S=1)
+    is_away = threading.Event()
+
+    @event.listens_for(parts.engine, "begin")
+    def _fail(_connection: Any) -> None:
+        if is_away.is_set():
+            raise away()
+
+    crm.enqueue(["hello"])
+    run = threading.Thread(target=drain, args=[parts])
+    run.start()
+    wait_until(sandbox.requests, within_s=3, what="the POST")
+    is_away.set()
+    crm.enqueue(["next"], to=lambda _: number(1))
+    wait_until(lambda: crm.channel().lease_expires_at < parts.clock(), within_s=10, what="the end of the lease")
+    is_away.clear()
+    run.join(20)
+
+    assert not run.is_alive()
+    assert len(sandbox.requests()) == 1, "the run forgot what it had been told"
+    channel = crm.channel()
+    if trouble == "throttled":
+        assert (channel.next_slot_at - parts.clock()).total_seconds() > 30
+        assert channel.slowdown > 1
+    else:
+        assert (channel.state, channel.reason) == ("down", "need_scan")
+
+
 def test_a_worker_that_begins_without_its_database_sends_once_it_is_there(
     crm: Crm, build: Callable[..., Parts], database_url: str
 ) -> None:

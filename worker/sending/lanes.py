@@ -80,10 +80,9 @@ class Lanes:
         return self._lanes[channel_id]
 
     def add(self, row: Any, api_key: SecretStr, *, leased_at: datetime, lease_until: datetime) -> None:
-        """Take up a channel's row that was just leased; a lane that is still closing is opened again."""
-        known = self._lanes.get(row.id)
+        """Take up a channel's row that was just leased, perhaps once more: its lease may have run out in trouble."""
         self._locked.add(row.id)
-        self._lanes[row.id] = Lane(
+        lane = Lane(
             channel_id=row.id,
             api_key=api_key,
             pacing=(pacing := Pacing.of(row)),
@@ -98,8 +97,10 @@ class Lanes:
             leased_at=leased_at,
             lease_until=lease_until,
             jitter=self._jitter,
-            in_flight=known.in_flight if known else [],
         )
+        if (former := self._lanes.get(row.id)) is not None:
+            lane.follow(former)
+        self._lanes[row.id] = lane
 
     def look_up(self, connection: Connection) -> None:
         """See whether channels that rest here after trouble have come up again meanwhile."""
