@@ -148,7 +148,9 @@ def test_what_an_answer_said_about_its_channel_outlasts_a_lease_that_ran_out_mea
     wait_until(sandbox.requests, within_s=3, what="the POST")
     is_away.set()
     crm.enqueue(["next"], to=lambda _: number(1))
+    wait_until(lambda: sandbox.requests()[0].answered_at, within_s=10, what="the answer")
     wait_until(lambda: crm.channel().lease_expires_at < parts.clock(), within_s=10, what="the end of the lease")
+    time.sleep(0.3)  # in which the run hears the answer
     is_away.clear()
     run.join(20)
 
