@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
-from worker.domain.outcomes import Cause, ChannelEffect, OutcomeKind
+from worker.domain.outcomes import Cause, ChannelEffect, Outcome, OutcomeKind
 from worker.domain.pace import Pacing, rested
 from worker.domain.refusals import KNOWN_TO_BE_ITS_OWN
 from worker.domain.retry import backoff_s
@@ -29,8 +29,10 @@ ASK_AGAIN = timedelta(milliseconds=250)
 NOT_STARTED_YET = timedelta(milliseconds=2)
 
 
-#: Refusals whose words may be about a message's content: one alone stops no channel.
+#: Refusals that may be about a message's content: from one that is known to be refused alone they stop no channel.
 _PERHAPS_THE_MESSAGES = frozenset({Cause.CHANNEL_DOWN, Cause.NO_SUBSCRIPTION})
+#: Under these a word about the plan is about the plan; under others one refusal alone stops no channel.
+_OF_THE_ACCOUNT = frozenset({401, 402, 403})
 
 
 @dataclass(eq=False, kw_only=True)
@@ -154,7 +156,7 @@ class Lane:
             self.failures = 0
         elif effect is ChannelEffect.THROTTLE:
             self._slow_down(job, done.outcome.retry_after_s, done.finished_at)
-        elif effect is ChannelEffect.BLOCK and (self.failures or done.outcome.cause not in _PERHAPS_THE_MESSAGES):
+        elif effect is ChannelEffect.BLOCK and (self.failures or not _is_by_words_alone(done.outcome)):
             self.blocked_by, self.closing = done.outcome.cause.value, True
         else:  # trouble at WaSender, or a refusal that nothing confirms
             self.failures += 1
@@ -219,3 +221,7 @@ class Lane:
         # A wait of nothing says nothing either.
         wait = timedelta(seconds=retry_after_s or self.pacing.unhinted_wait_s)
         self.next_slot_at = max(self.next_slot_at, refused_at + wait)
+
+
+def _is_by_words_alone(outcome: Outcome) -> bool:
+    return outcome.cause is Cause.NO_SUBSCRIPTION and outcome.http_status not in _OF_THE_ACCOUNT
