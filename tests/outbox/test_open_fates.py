@@ -381,3 +381,12 @@ def test_the_failure_of_an_attempt_says_nothing_about_a_message_that_was_sent_ag
     assert desk.state(seq) is S.ACCEPTED
     desk.tick(seq, Ack.ERROR, attempt=2)
     assert desk.state(seq) is S.FAILED
+
+
+def test_neither_a_claim_nor_a_rival_shows_whom_it_is_for(desk: Desk) -> None:
+    channel_id = desk.channel()
+    desk.enqueue(channel_id, ALICE)
+    claim = desk.leased_claim(channel_id)
+    (rival,) = desk.write(lambda c: open_fates.rivals(c, channel_id, besides=[], now=desk.now))
+    assert (claim.recipient, rival.recipient) == (ALICE, ALICE)
+    assert ALICE[3:] not in f"{claim!r} {rival!r}"

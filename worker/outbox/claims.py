@@ -44,7 +44,7 @@ class Claim:
 
     seq: int
     channel_id: int
-    recipient: str
+    recipient: str = field(repr=False)
     content: dict[str, Any] = field(repr=False)
     attempt: int
     #: Tells this claim from a later one that counts as the same attempt, because this one turned out not to count.

@@ -300,7 +300,7 @@ class Rival:
     """An attempt that has no row yet; its `attempt_id` is none that a stored one could have."""
 
     attempt_id: int
-    recipient: str
+    recipient: str = field(repr=False)
     content: dict[str, Any] = field(repr=False)
     started_at: datetime
     finished_at: datetime
