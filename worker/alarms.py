@@ -63,7 +63,8 @@ def _errand(parts: Parts, news: Sequence[News], now: datetime) -> Errand:
     over = news[0].ended_at is not None
     ids = [one.outage_id for one in news]
     with snapshot(parts.engine) as connection:
-        waiting = {channel_id: sum(counts.values()) for channel_id, counts in backlog(connection).items()}
+        pending = backlog(connection, [one.channel_id for one in news])
+        waiting = {channel_id: sum(counts.values()) for channel_id, counts in pending.items()}
         at_risk = outage_audit.at_risk(connection, ids)
 
     def told() -> None:

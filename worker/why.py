@@ -87,8 +87,7 @@ def explain(
 ) -> Explanation:
     """`quiet_hours` are those that are configured. Raises NotFound."""
     message = get(connection, message_id, now)
-    channels = standings(connection, now=now, check_interval_s=check_interval_s)
-    channel = next(channel for channel in channels if channel.name == message.channel.name)
+    [channel] = standings(connection, now=now, check_interval_s=check_interval_s, only=message.channel.name)
     ahead, expected_at = None, None
     if message.state is S.QUEUED:
         ahead = messages_ahead(connection, message, channel.id, max(now, message.due_at))

@@ -49,10 +49,10 @@ def routes(parts: Parts, database: Bounded, checker: Waker) -> APIBlueprint:
     return blueprint
 
 
-def _read(parts: Parts) -> list[dict[str, Any]]:
+def _read(parts: Parts, only: str | None = None) -> list[dict[str, Any]]:
     interval_s = parts.settings.check_interval_s
     with snapshot(parts.engine) as connection:
-        found = overview.standings(connection, now=parts.clock(), check_interval_s=interval_s)
+        found = overview.standings(connection, now=parts.clock(), check_interval_s=interval_s, only=only)
     return [channel.as_json() for channel in found]
 
 
@@ -60,4 +60,5 @@ def _change(parts: Parts, name: str, change: Any) -> dict[str, Any]:
     """Raises NotFound, and what the change raises."""
     with transaction(parts.engine) as connection:
         change(connection, registry.channel_id(connection, name))
-    return next(channel for channel in _read(parts) if channel["name"] == name)
+    [channel] = _read(parts, only=name)
+    return channel

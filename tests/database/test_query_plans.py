@@ -1,5 +1,6 @@
 """The hot questions are answered from their partial indexes, however many messages have been sent before."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,7 +25,7 @@ from worker.outbox.events import Source
 from worker.outbox.expiry import expire_due
 from worker.outbox.questions import ask_soon, next_due_at, take_due_checks
 from worker.outbox.rates import rates
-from worker.outbox.reading import Filters, backlog, list_messages
+from worker.outbox.reading import Filters, backlog, get, list_messages, messages_ahead
 from worker.outbox.ticks import attempts_by_key
 
 Work = Callable[[Connection], Any]
@@ -314,6 +315,42 @@ def test_the_backlog_is_counted_in_the_partial_indexes_alone(busy_desk: Desk) ->
     for index in ("ix_messages_queued", "ix_messages_open", "ix_messages_attention"):
         assert index in plan, plan
     assert not SCAN.search(plan), plan
+
+
+def backlog_of_one(connection: Connection) -> Any:
+    return backlog(connection, [some_channel(connection)])
+
+
+@pytest.mark.parametrize("work", [backlog, backlog_of_one])
+def test_what_is_queued_is_counted_without_reading_a_message(busy_desk: Desk, work: Work) -> None:
+    on_postgres = busy_desk.engine.dialect.name == "postgresql"
+    if on_postgres:
+        with busy_desk.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM messages"))
+    plan = plans(busy_desk, work, small_table=True)
+    assert ("Index Only Scan using ix_messages_queued" if on_postgres else "USING INDEX ix_messages_queued") in plan
+
+
+def ahead(connection: Connection) -> Any:
+    last = Message.state == "queued"
+    row = connection.execute(select(Message.id, Message.channel_id).where(last).order_by(Message.seq.desc())).first()
+    assert row is not None
+    message = dataclasses.replace(get(connection, row.id, NOON), priority="bulk")
+    return messages_ahead(connection, message, row.channel_id, NOON)
+
+
+def test_who_goes_out_before_a_message_is_counted_in_bounded_stretches_of_the_queue(busy_desk: Desk) -> None:
+    plan = plans(busy_desk, ahead, small_table=True)
+    assert plan.count("ix_messages_queued") >= 3, plan
+    # Each stretch ends where the message stands by the index itself, so nothing is looked up row by row.
+    if busy_desk.engine.dialect.name == "sqlite":
+        assert "(channel_id=? AND priority=? AND due_at<?)" in plan, plan
+        assert "(channel_id=? AND priority=? AND due_at=? AND seq<?)" in plan, plan
+    else:
+        stretches = re.findall(r"Index Cond: .*priority = .*", plan)
+        assert len(stretches) == 3, plan
+        assert sum("due_at < " in stretch for stretch in stretches) == 1, plan
+        assert sum("due_at = " in stretch and "seq < " in stretch for stretch in stretches) == 1, plan
 
 
 def test_delivery_rates_are_read_from_their_indexes_however_long_the_history_is(busy_desk: Desk) -> None:

@@ -1,6 +1,6 @@
 """Messages read back: one, many, with what happened to them and who goes before them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -96,6 +96,45 @@ def test_the_messages_ahead_are_those_that_go_out_first(desk: Desk) -> None:
     views = [view(desk, seq) for seq in seqs[:3]]
     ahead = [desk.write(lambda c, it=it: reading.messages_ahead(c, it, channel_id, desk.now)) for it in views]
     assert ahead == [1, 2, 0]
+
+
+def test_the_messages_ahead_are_counted_in_the_order_of_time_and_arrival_up_to_a_bound(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel_id = desk.channel()
+    seqs = []
+    for number in range(12):
+        desk.wait(number % 3 == 0)
+        priority = "bulk" if number % 4 else "transactional"
+        seqs.append(desk.enqueue(channel_id, f"+9170330{number:05d}", priority=priority))
+    rows = [desk.message(seq) for seq in seqs]
+    order = [row.seq for row in sorted(rows, key=lambda row: (row.priority, row.due_at, row.seq))]
+
+    def ahead(seq: int, now: datetime, **since: datetime) -> int:
+        it = view(desk, seq)
+        count: int = desk.write(lambda c: reading.messages_ahead(c, it, channel_id, now, **since))
+        return count
+
+    assert [ahead(seq, desk.now) for seq in order] == list(range(12))
+    early = desk.now - timedelta(seconds=2)
+    due = [row.seq for row in rows if row.due_at <= early]
+    assert [ahead(seq, early) for seq in order if seq in due] == list(range(len(due)))
+    assert ahead(order[-1], desk.now, since=desk.now) == sum(row.due_at == desk.now for row in rows) - 1
+    monkeypatch.setattr(reading, "MOST_COUNTED", 4)
+    assert [ahead(seq, desk.now) for seq in order] == [0, 1, 2, 3, *[4] * 8]
+
+
+def test_the_backlog_of_one_channel_is_that_of_all_for_that_channel(desk: Desk) -> None:
+    one, other = desk.channel("one"), desk.channel("other")
+    desk.hold(desk.accepted(one, BOB))
+    for channel_id in (one, other, other):
+        desk.enqueue(channel_id, ALICE)
+    everything = desk.write(reading.backlog)
+    assert everything[one] == {MessageState.QUEUED: 1, MessageState.ACCEPTED: 1}
+    assert desk.write(lambda c: reading.backlog(c, [one])) == {one: everything[one]}
+    assert desk.write(lambda c: reading.backlog(c, [other])) == {other: {MessageState.QUEUED: 2}}
+    assert desk.write(lambda c: reading.attention_counts(c, [one])) == {one: 1}
+    assert desk.write(lambda c: reading.attention_counts(c, [other])) == {}
 
 
 def test_the_story_of_a_message_is_told_in_order(desk: Desk) -> None:

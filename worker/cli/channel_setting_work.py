@@ -17,8 +17,7 @@ def show(name: str, *, as_json: bool) -> None:
         with snapshot(parts.engine) as connection:
             channel_id = registry.channel_id(connection, name)
             row = connection.execute(select(Channel.__table__).where(Channel.id == channel_id)).one()
-        found, now = standings(parts)
-    channel = next(one for one in found if one.name == name)
+        [channel], now = standings(parts, only=name)
     own_key, secret = row.api_key_encrypted is not None, row.webhook_secret_encrypted is not None
     if as_json:
         more = {"session_id": row.gateway_session_id, "has_own_key": own_key, "has_webhook_secret": secret}

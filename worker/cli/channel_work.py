@@ -109,17 +109,17 @@ def resume(name: str, *, as_json: bool) -> None:
         answer(parts, name, said, as_json=as_json, check=True)
 
 
-def standings(parts: Parts) -> tuple[list[ChannelStanding], datetime]:
+def standings(parts: Parts, only: str | None = None) -> tuple[list[ChannelStanding], datetime]:
     now, interval_s = parts.clock(), parts.settings.check_interval_s
     with snapshot(parts.engine) as connection:
-        return overview.standings(connection, now=now, check_interval_s=interval_s), now
+        return overview.standings(connection, now=now, check_interval_s=interval_s, only=only), now
 
 
 def answer(parts: Parts, name: str, said: str, *, as_json: bool, check: bool = False) -> None:
     workers = ask_for_check() if check else Workers.ANSWER
     if as_json:
-        found, _ = standings(parts)
-        display.print_json(next(channel.as_json() for channel in found if channel.name == name))
+        [channel], _ = standings(parts, only=name)
+        display.print_json(channel.as_json())
         return
     display.say(said)
     if workers is not Workers.ANSWER:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column, or_, select, text, union_all
+from sqlalchemy import Connection, Row, Select, bindparam, func, literal_column, select, text, union_all
 
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import NotFound
@@ -218,26 +218,21 @@ def messages_ahead(
     With `since` only those count that were not due before.
     """
     rank = 0 if message.priority == "transactional" else 1
-    ahead: Select[Any] = (
-        select(literal_column("1"))
-        .select_from(Message)
-        .where(
-            Message.channel_id == channel_id,
-            Message.state == literal_column("'queued'"),
-            Message.due_at <= now,
-            *([Message.due_at >= since] if since is not None else []),
-            or_(
-                Message.priority < rank,
-                (Message.priority == rank)
-                & (
-                    (Message.due_at < message.due_at)
-                    | ((Message.due_at == message.due_at) & (Message.seq < message.seq))
-                ),
-            ),
-        )
-        .limit(MOST_COUNTED)
+    # Each is a bounded stretch of `ix_messages_queued`; asked for in one condition, they would be the whole queue.
+    stretches = [
+        (Message.priority == rank, Message.due_at < message.due_at),
+        (Message.priority == rank, Message.due_at == message.due_at, Message.seq < message.seq),
+        *([(Message.priority == literal_column("0"),)] if rank else []),
+    ]
+    due = (
+        Message.channel_id == channel_id,
+        Message.state == literal_column("'queued'"),
+        Message.due_at <= now,
+        *([Message.due_at >= since] if since is not None else []),
     )
-    return connection.execute(select(func.count()).select_from(ahead.subquery())).scalar_one()
+    limited = (select(Message.seq).where(*due, *stretch).limit(MOST_COUNTED).subquery() for stretch in stretches)
+    counted = union_all(*(select(func.count()).select_from(some) for some in limited))
+    return min(sum(connection.execute(counted).scalars()), MOST_COUNTED)
 
 
 def _counted(condition: str) -> Any:
@@ -248,31 +243,38 @@ def _counted(condition: str) -> Any:
     )
 
 
-#: The conditions of the partial indexes, word for word: only so does each of them answer for its states.
-_BACKLOG = union_all(
-    _counted("state = 'queued'"),
+#: The conditions of the partial indexes, word for word: only so does each of them answer for its states. What is
+#: queued, be it a million messages, is counted in the index alone (by PostgreSQL; SQLite looks at the rows).
+_BACKLOG: tuple[Any, ...] = (
+    select(Message.channel_id, literal_column("'queued'", Message.state.type).label("state"), func.count())
+    .where(text("messages.state = 'queued'"))
+    .group_by(Message.channel_id),
     _counted("state IN ('sending', 'accepted', 'in_doubt') AND attention IS NULL"),
     _counted("attention IS NOT NULL"),
 )
+_ATTENTION = (
+    select(Message.channel_id, func.count().label("how_many"))
+    .where(text("messages.attention IS NOT NULL"))
+    .group_by(Message.channel_id)
+)
 
 
-def backlog(connection: Connection) -> dict[int, dict[MessageState, int]]:
-    """How many messages are in each pending state, by channel id."""
+def backlog(connection: Connection, channel_ids: Collection[int] | None = None) -> dict[int, dict[MessageState, int]]:
+    """How many messages are in each pending state, by channel id; of these channels, or of all."""
     counts: dict[int, dict[MessageState, int]] = {}
-    for channel_id, state, count in connection.execute(_BACKLOG):
+    for channel_id, state, count in connection.execute(union_all(*(_of(part, channel_ids) for part in _BACKLOG))):
         of_channel = counts.setdefault(channel_id, {})
         of_channel[state] = of_channel.get(state, 0) + count
     return counts
 
 
-def attention_counts(connection: Connection) -> dict[int, int]:
-    """How many messages wait for a person's decision, by channel id."""
-    rows = connection.execute(
-        select(Message.channel_id, func.count().label("how_many"))
-        .where(text("messages.attention IS NOT NULL"))
-        .group_by(Message.channel_id)
-    )
-    return {row.channel_id: row.how_many for row in rows}
+def attention_counts(connection: Connection, channel_ids: Collection[int] | None = None) -> dict[int, int]:
+    """How many messages wait for a person's decision, by channel id; of these channels, or of all."""
+    return {row.channel_id: row.how_many for row in connection.execute(_of(_ATTENTION, channel_ids))}
+
+
+def _of(query: Any, channel_ids: Collection[int] | None) -> Any:
+    return query if channel_ids is None else query.where(Message.channel_id.in_(channel_ids))
 
 
 #: What a view takes from the columns of the same name.
