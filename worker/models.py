@@ -313,6 +313,18 @@ class Message(Base):
             postgresql_where=text("whatsapp_jid IS NOT NULL"),
             sqlite_where=text("whatsapp_jid IS NOT NULL"),
         ),
+        # A channel's messages, the newest first. Costs one entry for each version of a row; without it, the list of a
+        # channel that has long been idle walks all that came after its last message. The sign keeps planners from
+        # taking it for what the partial indexes answer.
+        Index("ix_messages_of_channel", text("(-channel_id)"), "seq"),
+        # What did not go out, the newest first. Costs one entry for each such message, and none for all others.
+        Index(
+            "ix_messages_ended",
+            "state",
+            "seq",
+            postgresql_where=text("state IN ('failed', 'expired', 'cancelled')"),
+            sqlite_where=text("state IN ('failed', 'expired', 'cancelled')"),
+        ),
         Index("ix_messages_crm_ref", "crm_ref"),
         Index("ix_messages_recipient", "recipient", "seq"),
     )

@@ -317,6 +317,35 @@ def test_the_backlog_is_counted_in_the_partial_indexes_alone(busy_desk: Desk) ->
     assert not SCAN.search(plan), plan
 
 
+def of_idle_channel(connection: Connection) -> Any:
+    assert list_messages(connection, Filters(channel="idle"), now=NOON)
+
+
+def failed(connection: Connection) -> Any:
+    assert list_messages(connection, Filters(status="failed"), now=NOON)
+
+
+def of_a_time(connection: Connection) -> Any:
+    filters = Filters(created_after=NOON - timedelta(days=2), created_before=NOON - timedelta(days=1))
+    assert list_messages(connection, filters, now=NOON)
+
+
+def test_lists_of_what_is_rare_walk_to_it_and_not_through_everything_that_came_later(busy_desk: Desk) -> None:
+    idle = busy_desk.channel("idle")
+    busy_desk.write(lambda c: c.execute(update(Message).where(Message.seq < 6).values(channel_id=idle)))
+    early = update(Message).where(Message.seq < 50).values(created_at=NOON - timedelta(days=1, hours=12))
+    busy_desk.write(lambda c: c.execute(early))
+    if busy_desk.engine.dialect.name == "postgresql":
+        busy_desk.write(lambda c: c.execute(text("ANALYZE")))
+    assert "ix_messages_of_channel" in plans(busy_desk, of_idle_channel, small_table=True)
+    assert "ix_messages_ended" in plans(busy_desk, failed, small_table=True)
+    for work in (of_idle_channel, failed):
+        plan = plans(busy_desk, work, small_table=True)
+        assert not SCAN.search(plan), plan
+    plan = plans(busy_desk, of_a_time, small_table=True)
+    assert re.search(r"rowid>\? AND rowid<\?|seq >= .* AND \(seq < ", plan), plan
+
+
 def backlog_of_one(connection: Connection) -> Any:
     return backlog(connection, [some_channel(connection)])
 

@@ -1,15 +1,17 @@
 """Messages read back: one, many, with what happened to them and who goes before them."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
 
 from tests.outbox.desk import ALICE, BOB, CAROL, Desk
 from worker.domain.errors import InvalidRequest, NotFound
 from worker.domain.evidence import Ack
 from worker.domain.message_status import PENDING_STATES, PUBLIC_STATUS, MessageState
 from worker.domain.outcomes import Cause
+from worker.models import Message
 from worker.outbox import reading
 from worker.outbox.enqueue import enqueue_unreadable
 from worker.outbox.events import Source
@@ -76,6 +78,28 @@ def test_a_list_is_filtered_newest_first_and_goes_on_where_it_ended(desk: Desk) 
     assert listed(desk, status="failed") == [seqs[2]]
     assert listed(desk, status="pending") == [seqs[1], seqs[0]]
     assert listed(desk, status="nonsense") == []
+
+
+def test_a_list_of_a_time_finds_what_was_stored_then_also_where_it_was_stored_a_little_out_of_order(
+    desk: Desk,
+) -> None:
+    channel_id, began, seqs = desk.channel(), desk.now, []
+    for number in range(40):
+        desk.wait(1800)
+        seqs.append(desk.enqueue(channel_id, f"+9170330{number:05d}"))
+    late = desk.enqueue(channel_id, BOB)
+    at = {number: began + timedelta(seconds=1800 * (number + 1)) for number in range(40)}
+    desk.write(lambda c: c.execute(update(Message).where(Message.seq == late).values(created_at=at[39])))
+    desk.write(lambda c: c.execute(update(Message).where(Message.seq == seqs[20]).values(created_at=at[19])))
+
+    assert listed(desk, created_after=at[39]) == [late, seqs[39]]
+    assert listed(desk, created_before=at[2]) == [seqs[1], seqs[0]]
+    assert listed(desk, created_after=at[19], created_before=at[20]) == [seqs[20], seqs[19]]
+    assert listed(desk, created_after=at[10], created_before=at[13]) == seqs[12:9:-1]
+    assert listed(desk, created_after=at[39] + timedelta(hours=3)) == []
+    assert listed(desk, created_before=began) == []
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert len(listed(desk, created_after=first, created_before=last)) == 41
 
 
 def test_every_public_and_stored_status_names_its_states() -> None:

@@ -185,24 +185,6 @@ class Lane:
         self.lost_an_answer, self.probed = former.lost_an_answer, former.probed
         self.closing = self.report is not None or self.blocked_by is not None
 
-    def follow(self, former: "Lane") -> None:
-        """Keep what a former lane of this channel has in flight, and what it has learnt and could not write.
-
-        Somebody else may have had the channel in between, so of each the more careful is kept.
-        """
-        self.in_flight = former.in_flight
-        if not former.changed:
-            return
-        self.changed = True
-        self.next_slot_at = max(self.next_slot_at, former.next_slot_at)
-        self.rest_until = max(filter(None, (self.rest_until, former.rest_until)), default=None)
-        self.pacing = replace(self.pacing, slowdown=max(self.pacing.slowdown, former.pacing.slowdown))
-        self.failures, self.slowed_at = former.failures, former.slowed_at
-        self.refused_since = self.refused_since and former.refused_since
-        self.report, self.blocked_by = former.report, former.blocked_by
-        self.lost_an_answer, self.probed = former.lost_an_answer, former.probed
-        self.closing = self.report is not None or self.blocked_by is not None
-
     def came_up_again(self) -> None:
         """WaSender's trouble, and whatever was to be waited for because of it, is over."""
         self.failures, self.rest_until, self.refused_since = 0, None, None
