@@ -29,7 +29,7 @@ _SETTLED = {
     S.EXPIRED: ("Its time ran out before it could be sent.", "crm"),
     S.CANCELLED: ("It was withdrawn before it was sent.", "nobody"),
 }
-_TURN = {
+TURNS = {
     "scheduled": "truetick",
     "quiet_hours": "truetick",
     "first_contacts": "truetick",
@@ -193,7 +193,7 @@ def _turn(message: MessageView, channel: ChannelStanding) -> tuple[str, str | No
     action = message.pending.action or (None if channel.sends else channel.action)
     if message.pending.code == "in_doubt" and message.attention is None:
         return "truetick", action
-    return _TURN.get(message.pending.code, "person"), action
+    return TURNS.get(message.pending.code, "person"), action
 
 
 def _turn_at(
