@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+import typer
+from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy.exc import OperationalError
 
 from tests.cli.conftest import NO_BROKER, Said
 from tests.conftest import SECRET_KEY
@@ -24,11 +27,13 @@ from tests.real_servers import wait_until
 from worker import intake
 from worker.channels import registry
 from worker.channels.registry import NewChannel
+from worker.cli import import_work
 from worker.cli.progress import progress
 from worker.database import open_engine, snapshot, transaction
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_request import parse_request
 from worker.domain.pace import Pace
+from worker.importing import run as importing
 from worker.importing.plan import Plan, Wanted
 from worker.importing.refused import RefusedRows
 from worker.importing.run import Import
@@ -319,6 +324,52 @@ def test_an_import_that_is_cut_off_goes_on_without_sending_anything_twice(
     assert (said.code, said.json["taken"], said.json["taken_before"]) == (1, SOME - there, there)
     assert len({recipient for recipient, _ in stored(engine)}) == len(stored(engine)) == SOME
     assert len(rows_of(report)) == 1
+
+
+def test_a_database_that_goes_away_on_the_way_is_told_with_what_is_done_and_how_to_go_on(
+    on: Truetick,
+    file: Callable[..., str],
+    sqlite_url: str,
+    build: Callable[..., Parts],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chunks: list[int] = []
+
+    def go_away(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO messages"):
+            chunks.append(1)
+        if len(chunks) == 2:
+            raise OperationalError("INSERT", None, ConnectionError("server closed the connection"))
+
+    @contextmanager
+    def here() -> Iterator[Parts]:
+        yield parts
+
+    table, parts = file(), build(sqlite_url)
+    event.listen(parts.engine, "before_cursor_execute", go_away)
+    monkeypatch.setattr(import_work, "workplace", here)
+    monkeypatch.setattr(importing, "CHUNK", 1)
+    wanted = Wanted(text_template=HELLO[1], fields={"priority": "bulk"})
+    with pytest.raises(typer.Exit) as ended:
+        import_work.run(Path(table), wanted, dry_run=False, report=None, as_json=False)
+    told = capsys.readouterr()
+
+    assert ended.value.exit_code == 3
+    assert "3 rows: 1 taken, 0 were taken before, 0 refused." in told.out
+    assert "The same command goes on where it stopped" in told.err
+    again = on("import", table, *HELLO, "--json")
+    assert (again.code, again.json["taken_before"], again.json["taken"]) == (0, 1, 2)
+
+
+def test_a_report_of_before_is_kept_where_the_channel_is_not_there(
+    on: Truetick, file: Callable[..., str], tmp_path: Path
+) -> None:
+    report = tmp_path / "refused.csv"
+    report.write_text("what is still to be corrected")
+    said = on("import", file(), *HELLO, "--channel", "nowhere", "--report", str(report))
+    assert said.code == 1
+    assert report.read_text() == "what is still to be corrected"
 
 
 @pytest.mark.parametrize(("is_terminal", "shown"), [(True, True), (True, False), (False, True)])

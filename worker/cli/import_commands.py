@@ -59,7 +59,8 @@ def import_table(
     """Put a message into the queue for each row of a table.
 
     A run that was cut off goes on where it stopped: give the same command again. Exit code 0: all rows are taken; 1:
-    some were refused; 2: the table or command line is wrong.
+    some were refused, or it could not begin; 2: the table or command line is wrong; 3: the database went away on the
+    way, and 130: somebody stopped it, so the rest is still to be taken.
 
     Example: `truetick import contacts.csv --text-template "Hello {{name}}" --dry-run`
 

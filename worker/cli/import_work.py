@@ -1,5 +1,6 @@
 """What `truetick import` does: shows progress, and what has become of the rows. The import is `worker.importing`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +10,60 @@ from worker.channels import choice, registry
 from worker.cli import display
 from worker.cli.progress import progress
 from worker.cli.workplace import wake_drain, workplace
-from worker.database import snapshot
+from worker.database import DatabaseAway, snapshot
 from worker.domain.channel_state import DEFAULT_CHANNEL
 from worker.importing.plan import Plan, Wanted
 from worker.importing.refused import RefusedRows
 from worker.importing.run import Import
 from worker.parts import Parts
+from worker.readiness import DatabaseNotReady, trouble_of
 from worker.table_file import TableFile
 
 #: What a shell calls a command that was interrupted.
 INTERRUPTED = 130
+#: The exit code where the database went away on the way.
+DATABASE_WENT_AWAY = 3
 
 
 def run(path: Path, wanted: Wanted, *, dry_run: bool, report: Path | None, as_json: bool) -> bool:
     """Import a table. Returns whether rows were refused; raises InvalidRequest for a table that cannot be used."""
     table = TableFile.examine(path)
     plan = Plan.of(table, wanted)
-    with workplace() as parts, RefusedRows(table, report) as refused:
-        _require_channel(parts, wanted)
-        work = Import(parts, table, plan, refused, dry_run=dry_run)
-        is_cut_off = False
-        with progress(table.rows, shown=not as_json) as advance:
-            try:
-                work.run(advance=advance, wake=wake_drain)
-            except KeyboardInterrupt:
-                is_cut_off = True
-    said = _json(work, table, plan, refused, dry_run=dry_run, report=report) | {"complete": not is_cut_off}
+    with workplace() as parts:
+        _require_channel(parts, wanted)  # before a report of an earlier run is written over
+        with RefusedRows(table, report) as refused:
+            work = Import(parts, table, plan, refused, dry_run=dry_run)
+            cut_off = _run(work, parts, table, shown=not as_json)
+    said = _json(work, table, plan, refused, dry_run=dry_run, report=report) | {"complete": cut_off is None}
     if as_json:
+        if cut_off and cut_off.error:
+            said["error"] = {"code": cut_off.error.code, "message": cut_off.error.message}
         display.print_json(said)
     else:
         _tell(said, table, refused, dry_run=dry_run, report=report)
-    if is_cut_off:
-        typer.echo("It was stopped. The same command goes on where it stopped; nothing is sent twice.", err=True)
-        raise typer.Exit(INTERRUPTED)
+    if cut_off:
+        because = cut_off.error.message if cut_off.error else "It was stopped."
+        typer.echo(f"{because} The same command goes on where it stopped; nothing is sent twice.", err=True)
+        raise typer.Exit(DATABASE_WENT_AWAY if cut_off.error else INTERRUPTED)
     return refused.count > 0
+
+
+@dataclass(frozen=True)
+class _CutOff:
+    """Not all rows were gone through: the database went away, or a person stopped it."""
+
+    error: DatabaseNotReady | None
+
+
+def _run(work: Import, parts: Parts, table: TableFile, *, shown: bool) -> _CutOff | None:
+    with progress(table.rows, shown=shown) as advance:
+        try:
+            work.run(advance=advance, wake=wake_drain)
+        except KeyboardInterrupt:
+            return _CutOff(None)
+        except DatabaseAway as error:
+            return _CutOff(trouble_of(parts.engine, error))
+    return None
 
 
 def _require_channel(parts: Parts, wanted: Wanted) -> None:
