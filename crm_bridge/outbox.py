@@ -4,6 +4,7 @@ For a CRM whose SQLAlchemy session works on Truetick's database. Settings come f
 """
 
 import os
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Unpack
@@ -114,15 +115,23 @@ def _wake(line: BrokerLine) -> None:
 
 
 _outboxes: dict[int, Outbox] = {}
+#: By process, for a child may be forked while another thread of its parent holds the lock.
+_making: dict[int, threading.Lock] = {}
 
 
 def _outbox() -> Outbox:
-    """This process's own; a forked child leaves the connections of its parent alone."""
+    """This process's own; a forked child leaves the connections of its parent alone. Threads that come first at once
+    make one of them.
+    """
     pid = os.getpid()
-    if pid not in _outboxes:
-        if _outboxes:
-            forget_parts()
-            _outboxes.clear()
-        own = parts()
-        _outboxes[pid] = Outbox(own, partial(_wake, BrokerLine(own.settings.broker_url)))
-    return _outboxes[pid]
+    found = _outboxes.get(pid)
+    if found is not None:
+        return found
+    with _making.setdefault(pid, threading.Lock()):
+        if pid not in _outboxes:
+            if _outboxes:
+                forget_parts()
+                _outboxes.clear()
+            own = parts()
+            _outboxes[pid] = Outbox(own, partial(_wake, BrokerLine(own.settings.broker_url)))
+        return _outboxes[pid]

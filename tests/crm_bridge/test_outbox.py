@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, String, create_engine, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
+from crm_bridge import outbox
 from crm_bridge.outbox import Outbox
 from tests.conftest import API_KEY, SECRET_KEY
 from tests.live_stack import ROOT
@@ -284,3 +288,22 @@ def test_a_crm_needs_only_the_environment_that_workers_have(
         assert "wake_up_not_published" in done.stdout + done.stderr
     else:
         assert broker.client.llen("truetick.drain") == 3
+
+
+def test_threads_that_are_the_first_of_a_forked_child_agree_on_one_outbox(
+    build: Callable[..., Parts], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child finds what its parent left; the one who comes second must not throw away what the first has made."""
+    both = threading.Barrier(2)
+    here = build(sqlite_url)
+
+    def slowly() -> Parts:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # both are in the middle of it, if both may be
+        return here
+
+    monkeypatch.setattr(outbox, "_outboxes", {-1: Outbox(here, lambda: None)})
+    monkeypatch.setattr(outbox, "parts", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(outbox._outbox) for _ in range(2))
+    assert first.result() is second.result()
