@@ -29,6 +29,8 @@ _another_is_up = exists(
     .correlate(Channel)
 )
 _is_out = and_(Channel.state.in_(_OUT), Channel.since <= bindparam("out_since"), Channel.pool.is_not(None))
+#: The same object each time, for by that the statement with it is found again.
+_IS_UP = Channel.state == ChannelState.UP
 #: Made once: it is asked every few seconds, and making it takes longer than asking it.
 _STRANDED = select(Channel.id).where(_is_out, _another_is_up, redirect.anything_due()).order_by(Channel.id)
 
@@ -80,7 +82,7 @@ def _targets(
 ) -> dict[str, int]:
     """The channel that takes each recipient's messages. Nobody goes past what waits on a third channel."""
     asked = {(pool, recipient): rows[0].seq for recipient, rows in queued.items()}
-    known = acquainted(connection, asked, usable=Channel.state == ChannelState.UP)
+    known = acquainted(connection, asked, usable=_IS_UP)
     queues = queues_of(connection, up, now=now)
     targets: dict[str, int] = {}
     for recipient, rows in queued.items():
