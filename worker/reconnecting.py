@@ -15,7 +15,7 @@ from worker.channels import checks
 from worker.database import transaction
 from worker.domain.account import Problem, ProblemCode
 from worker.domain.account_trouble import trouble
-from worker.domain.channel_state import ChannelState
+from worker.domain.channel_state import KEY_ROTATION, ChannelState
 from worker.domain.errors import GatewayTrouble
 from worker.domain.evidence import Connection
 from worker.domain.linking import (
@@ -111,6 +111,8 @@ class Reconnection:
 
     def _what_is_left(self) -> str:
         state = self._linked.channel.state
+        if state is ChannelState.PAUSED and self._linked.channel.reason == KEY_ROTATION:
+            return f"It is connected. Its key is being replaced: truetick channels rotate-key {self._name}"
         if state is ChannelState.PAUSED:
             return f"It is connected. A person paused the channel: truetick channels resume {self._name}"
         if self._linked.key is not None and not self._linked.by_key:

@@ -11,6 +11,7 @@ from tests.outbox.desk import NOON
 from worker.domain.channel_state import (
     BLOCK_RETRY_AFTER,
     DEFAULT_CHANNEL,
+    KEY_ROTATION,
     ChannelState,
     ChannelVerdict,
     remedy,
@@ -114,6 +115,15 @@ def test_a_key_that_cannot_be_opened_leads_to_the_setting_and_not_to_the_phone(r
     advice = remedy(C.BLOCKED, reason, "sales") or ""
     assert "TRUETICK_SECRET_KEY" in advice
     assert "phone" not in advice
+
+
+@pytest.mark.parametrize(("reason", "said"), [("by a person", "person"), (KEY_ROTATION, "key is replaced")])
+def test_a_pause_is_called_a_persons_only_where_it_is_one(reason: str, said: str) -> None:
+    view = ChannelView(name="sales", state=C.PAUSED, reason=reason, next_slot_at=None, failures=0, pacing=PACING)
+    why = pending_reason(Standing(id="1", state=MessageState.QUEUED, due_at=NOON), view, NOON)
+    assert why is not None
+    assert (why.code, said in why.sentence) == ("channel_paused", True)
+    assert ("person" in why.sentence) is (reason != KEY_ROTATION)
 
 
 @pytest.mark.parametrize("cause", [Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key"])

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from worker.diagnosis.facts import Facts, Subject, Trouble
 from worker.diagnosis.finding import ChannelVerdict, Finding, Verdict
-from worker.domain.channel_state import ChannelState, remedy, state_after_report
+from worker.domain.channel_state import KEY_ROTATION, ChannelState, remedy, state_after_report
 from worker.domain.durations import lasting
 from worker.domain.evidence import Connection
 
@@ -53,6 +53,8 @@ def _stopped(subject: Subject, facts: Facts) -> Finding | None:
     since = lasting(facts.now - standing.since)
     if standing.state is ChannelState.PAUSED:
         said = f"A person paused the channel {since} ago."
+        if standing.reason == KEY_ROTATION:
+            said = f"The channel rests while its key is replaced, for {since} by now."
         return _finding(V.FAILED, "paused", said, subject, standing.action)
     if report is not None and report.connection in {Connection.NOT_CONNECTED, Connection.REFUSED}:
         state = ChannelState.DOWN if report.connection is Connection.NOT_CONNECTED else ChannelState.BLOCKED

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.channel_state import KEY_ROTATION, ChannelState, remedy
 from worker.domain.durations import briefly
 from worker.domain.message_status import MessageState
 from worker.domain.pace import Pacing
@@ -177,6 +177,8 @@ def _waiting(message: Standing, channel: ChannelView, now: datetime) -> PendingR
         return PendingReason("scheduled", f"It is not due before {message.due_at:%Y-%m-%d %H:%M:%S} UTC.")
     if channel.state is not ChannelState.UP:
         code, sentence = _CHANNEL_CODES[channel.state]
+        if channel.state is ChannelState.PAUSED and channel.reason == KEY_ROTATION:
+            sentence = "The channel rests while its key is replaced."
         if not sentence.endswith("."):
             sentence = f"{sentence} ({channel.reason})." if channel.reason else f"{sentence}."
         return PendingReason(code, sentence, remedy(channel.state, channel.reason, channel.name))
