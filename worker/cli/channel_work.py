@@ -6,7 +6,7 @@ from worker.channels import overview, registry, states
 from worker.channels.overview import ChannelStanding
 from worker.channels.registry import NewChannel
 from worker.cli import channel_page, display
-from worker.cli.workplace import Workers, ask_for_check, workplace
+from worker.cli.workplace import NOT_CHECKED, Workers, ask_for_check, workplace
 from worker.database import snapshot, transaction
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import InvalidRequest
@@ -122,8 +122,8 @@ def answer(parts: Parts, name: str, said: str, *, as_json: bool, check: bool = F
         display.print_json(channel.as_json())
         return
     display.say(said)
-    if workers is not Workers.ANSWER:
-        display.say("No worker answers. It is checked once one runs: truetick up", style="yellow")
+    if workers in NOT_CHECKED:
+        display.say(NOT_CHECKED[workers], style="yellow")
     elif check:
         display.say("A worker is asking WaSender about it now. See the result with: truetick status")
 

@@ -10,7 +10,7 @@ import typer
 from worker import key_rotation
 from worker.cli import display, qr_code
 from worker.cli.channel_work import answer
-from worker.cli.workplace import Workers, ask_for_check, workplace
+from worker.cli.workplace import NOT_CHECKED, ask_for_check, workplace
 from worker.domain.linking import CODE_LIFETIME, CONNECTED
 from worker.reconnecting import Reconnection, Stage, follow
 
@@ -34,8 +34,9 @@ def reconnect(name: str, *, timeout_s: float, inverted: bool, as_json: bool, sho
         except BaseException:
             screen.end()
             raise
-        if ask_for_check() is not Workers.ANSWER and not as_json:
-            display.say("No worker answers. It is checked once one runs: truetick up", style="yellow")
+        workers = ask_for_check()
+        if workers in NOT_CHECKED and not as_json:
+            display.say(NOT_CHECKED[workers], style="yellow")
 
 
 def rotate_key(name: str, *, wait_s: float, as_json: bool) -> None:

@@ -40,6 +40,14 @@ class Workers(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+#: What is said where a check was asked for and no worker has taken it up for sure.
+NOT_CHECKED = {
+    Workers.SILENT: "No worker answers. It is checked once one runs: truetick up",
+    Workers.UNREACHABLE: "The broker cannot be reached or is full, so no worker was told. It is checked once workers "
+    "and beat work again; truetick check says what is wrong.",
+}
+
+
 def wake_drain() -> None:
     """Tell the workers that there is something to send; harmless when they or the broker are away."""
     from worker import tasks  # Celery, for the commands that need it
