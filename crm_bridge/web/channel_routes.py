@@ -12,6 +12,7 @@ from crm_bridge.web.waking import Waker
 from worker.channels import overview, registry, states
 from worker.database import snapshot, transaction
 from worker.domain.access import Scope
+from worker.domain.channel_state import DEFAULT_CHANNEL
 from worker.parts import Parts
 
 
@@ -59,6 +60,9 @@ def _read(parts: Parts, only: str | None = None) -> list[dict[str, Any]]:
 def _change(parts: Parts, name: str, change: Any) -> dict[str, Any]:
     """Raises NotFound, and what the change raises."""
     with transaction(parts.engine) as connection:
+        if name == DEFAULT_CHANNEL:  # it may be meant before the first worker or message has made it
+            given = parts.settings
+            registry.ensure_default(connection, given.pace, parts.clock(), daily_cap=given.daily_cap)
         change(connection, registry.channel_id(connection, name))
     [channel] = _read(parts, only=name)
     return channel

@@ -109,6 +109,11 @@ def test_a_channel_is_paused_and_resumed_and_then_checked_at_once(
     assert (listed["name"], listed["state"]) == ("default", "unknown")
 
 
+def test_the_default_channel_can_be_paused_before_a_worker_has_made_it(sqlite_client: FlaskClient) -> None:
+    paused = sqlite_client.post("/api/channels/default/pause", headers=AUTHORIZED)
+    assert (paused.status_code, paused.json["state"]) == (200, "paused")
+
+
 @pytest.mark.parametrize("name", ["nowhere", "%00", "a%0ab", "x" * 300])
 @pytest.mark.parametrize("what", ["pause", "resume"])
 def test_a_channel_that_does_not_exist_is_404(client: FlaskClient, name: str, what: str) -> None:

@@ -212,6 +212,13 @@ def test_a_paused_channel_stays_paused_with_its_new_key(on: Truetick) -> None:
     assert on("channels", "--json").json["channels"][0]["state"] == "paused"
 
 
+@pytest.mark.parametrize("command", [("pause", "default"), ("show", "default")])
+def test_the_default_channel_can_be_meant_before_a_worker_has_made_it(on: Truetick, command: tuple[str, ...]) -> None:
+    said = on("channels", *command, "--json")
+    assert said.code == 0, said.err
+    assert said.json["name"] == "default"
+
+
 def test_the_default_channels_key_is_the_environments(on: Truetick) -> None:
     on("send", "7033009600", "Hello")
 

@@ -4,18 +4,17 @@ from sqlalchemy import select
 
 from worker.channels import registry, upkeep
 from worker.cli import channel_page, display
-from worker.cli.channel_work import answer, standings
+from worker.cli.channel_work import answer, named, standings
 from worker.cli.workplace import workplace
-from worker.database import snapshot, transaction
-from worker.domain.channel_state import DEFAULT_CHANNEL
+from worker.database import transaction
 from worker.domain.pace import Pace
 from worker.models import Channel
 
 
 def show(name: str, *, as_json: bool) -> None:
     with workplace() as parts:
-        with snapshot(parts.engine) as connection:
-            channel_id = registry.channel_id(connection, name)
+        with transaction(parts.engine) as connection:
+            channel_id = named(parts, connection, name)
             row = connection.execute(select(Channel.__table__).where(Channel.id == channel_id)).one()
         [channel], now = standings(parts, only=name)
     own_key, secret = row.api_key_encrypted is not None, row.webhook_secret_encrypted is not None
@@ -29,11 +28,7 @@ def show(name: str, *, as_json: bool) -> None:
 def set_pool(name: str, *, pool: str | None, as_json: bool) -> None:
     with workplace() as parts:
         with transaction(parts.engine) as connection:
-            if name == DEFAULT_CHANNEL:  # it can be put into its pool before the first worker has made it
-                registry.ensure_default(
-                    connection, parts.settings.pace, parts.clock(), daily_cap=parts.settings.daily_cap
-                )
-            upkeep.set_pool(connection, registry.channel_id(connection, name), pool)
+            upkeep.set_pool(connection, named(parts, connection, name), pool)
             others = connection.execute(
                 select(Channel.name)
                 .where(Channel.pool == pool, Channel.name != name)
@@ -51,7 +46,7 @@ def set_pace(name: str, *, pace: str, daily_cap: int | None, as_json: bool) -> N
     paced = Pace.parse(pace)
     with workplace() as parts:
         with transaction(parts.engine) as connection:
-            channel_id = registry.channel_id(connection, name)
+            channel_id = named(parts, connection, name)
             upkeep.set_pace(connection, channel_id, paced, daily_cap, now=parts.clock())
         cap = f", and at most {daily_cap} a day" if daily_cap else ""
         answer(parts, name, f"Channel {name} sends {paced}{cap}, within a minute from now.", as_json=as_json)

@@ -2,13 +2,15 @@
 
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from worker.channels import overview, registry, states
 from worker.channels.overview import ChannelStanding
 from worker.channels.registry import NewChannel
 from worker.cli import channel_page, display
 from worker.cli.workplace import NOT_CHECKED, Workers, ask_for_check, workplace
 from worker.database import snapshot, transaction
-from worker.domain.channel_state import ChannelState
+from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState
 from worker.domain.errors import InvalidRequest
 from worker.domain.pace import Pace
 from worker.parts import Parts
@@ -71,7 +73,7 @@ def set_key(name: str, *, api_key: str, as_json: bool) -> None:
     with workplace() as parts:
         sealed = parts.vault.seal(key)
         with transaction(parts.engine) as connection:
-            channel_id = registry.channel_id(connection, name)
+            channel_id = named(parts, connection, name)
             state = states.replace_key(connection, channel_id, sealed, now=parts.clock())
         paused = state is ChannelState.PAUSED
         answer(
@@ -87,7 +89,7 @@ def set_webhook_secret(name: str, *, secret: str, as_json: bool) -> None:
     kept = _secret(secret, "The webhook secret")
     with workplace() as parts:
         with transaction(parts.engine) as connection:
-            channel_id = registry.channel_id(connection, name)
+            channel_id = named(parts, connection, name)
             registry.replace_webhook_secret(connection, channel_id, parts.vault.seal(kept))
         said = f"Webhooks for channel {name} are taken with its new secret, at /webhooks/wasender/{name}."
         answer(parts, name, said, as_json=as_json)
@@ -96,7 +98,7 @@ def set_webhook_secret(name: str, *, secret: str, as_json: bool) -> None:
 def pause(name: str, *, as_json: bool) -> None:
     with workplace() as parts:
         with transaction(parts.engine) as connection:
-            states.pause(connection, registry.channel_id(connection, name), now=parts.clock())
+            states.pause(connection, named(parts, connection, name), now=parts.clock())
         said = f"Channel {name} is paused. What was handed to WaSender before may still go out; the rest waits."
         answer(parts, name, said, as_json=as_json)
 
@@ -104,9 +106,17 @@ def pause(name: str, *, as_json: bool) -> None:
 def resume(name: str, *, as_json: bool) -> None:
     with workplace() as parts:
         with transaction(parts.engine) as connection:
-            states.resume(connection, registry.channel_id(connection, name), now=parts.clock())
+            states.resume(connection, named(parts, connection, name), now=parts.clock())
         said = f"Channel {name} may go on, once WaSender says that it is connected."
         answer(parts, name, said, as_json=as_json, check=True)
+
+
+def named(parts: Parts, connection: Connection, name: str) -> int:
+    """The channel's id. The default one may be meant before the first worker or message has made it."""
+    if name == DEFAULT_CHANNEL:
+        given = parts.settings
+        return registry.ensure_default(connection, given.pace, parts.clock(), daily_cap=given.daily_cap)
+    return registry.channel_id(connection, name)
 
 
 def standings(parts: Parts, only: str | None = None) -> tuple[list[ChannelStanding], datetime]:
