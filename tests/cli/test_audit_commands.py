@@ -19,6 +19,7 @@ from worker.audit.belief import Reader, Reading
 from worker.audit.judging import Finding
 from worker.audit.run import Audit
 from worker.callbacks.corrections import tell_again
+from worker.cli.audit_work import MOST_IN_JSON
 from worker.database import snapshot, transaction
 from worker.domain.message_request import parse_request
 from worker.domain.message_status import MessageState
@@ -142,6 +143,13 @@ def test_messages_without_an_id_are_found_by_number_text_and_time(
     ]
     far = on("audit", table, *options[:2], "--time-zone", "UTC", "--window", "10m", "--json")
     assert far.json["counts"]["missing"] == 4
+
+
+def test_what_json_leaves_out_is_counted(on: Truetick, here: Parts, export: Callable[..., str]) -> None:
+    rows = MOST_IN_JSON + 7
+    told = on("audit", export(*({"ref": number, "status": "sent"} for number in range(rows))), "--json").json
+    assert (len(told["findings"]), told["findings_left_out"]) == (MOST_IN_JSON, 7)
+    assert told["counts"]["missing"] == rows
 
 
 def test_the_crms_own_words_and_columns_are_learnt(on: Truetick, here: Parts, export: Callable[..., str]) -> None:

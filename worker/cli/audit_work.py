@@ -72,6 +72,8 @@ def run(path: Path, reading: Reading, asked: Asked) -> bool:
         "counts": {finding.value: audit.counts[finding] for finding in Finding},
         "corrected": corrected,
         "findings": [as_json(one) for one in wrong],
+        # Only so many are told here; the report has all of them.
+        "findings_left_out": table.rows - audit.counts[Finding.AGREES] - len(wrong),
         "report": str(asked.report) if asked.report else None,
     }
     if asked.as_json:
