@@ -82,6 +82,8 @@ def test_the_same_idempotency_key_adds_nothing(on: Truetick) -> None:
         (["why", "17"], 2, "UUID"),
         (["why", str(uuid4())], 1, "There is no message"),
         (["messages", "--status", "lost"], 2, "in_doubt"),
+        (["messages", "--to", "\udcff"], 2, "bytes that are no characters"),
+        (["messages", "--crm-ref", "\udcff"], 2, "bytes that are no characters"),
         (["messages", "--channel", "nowhere"], 1, "no channel named 'nowhere'"),
     ],
 )

@@ -126,6 +126,9 @@ def messages(
     """
     from worker.cli import message_work
 
+    for option, given in (("--to", to), ("--crm-ref", crm_ref)):
+        if given is not None and any("\ud800" <= char <= "\udfff" for char in given):
+            raise typer.BadParameter("it has bytes that are no characters.", param_hint=option)
     message_work.list_them(status=status, channel=channel, to=to, crm_ref=crm_ref, limit=limit, as_json=as_json)
 
 
