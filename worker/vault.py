@@ -40,8 +40,9 @@ class Vault:
             return SecretStr(self._opened(may_create=False).decrypt(sealed.encode()).decode())
         except InvalidToken:
             raise NotConfigured(
-                "A channel's key was encrypted with another TRUETICK_SECRET_KEY. Set the former one, "
-                "or give the channel its key anew: truetick channels set-key NAME",
+                "A stored secret (a channel's key, or one of a webhook or callback) was encrypted with another "
+                "TRUETICK_SECRET_KEY. Set the former one, or store it anew; a channel's key with: truetick channels "
+                "set-key NAME",
                 code="wrong_secret_key",
             ) from None
 
