@@ -59,13 +59,16 @@ def hear():
 
 def follow() -> None:
     """Read the change feed from where it was left: whatever callbacks did not tell is learnt all the same."""
-    place = customers.feed_place()
-    answer = requests.get(f"{TRUETICK}/api/messages/changes", params={"after": place}, headers=KEY, timeout=10)
-    answer.raise_for_status()
-    found = answer.json()
-    for message in found["messages"]:
-        customers.learn(message)
-    customers.move_feed_place(found["next"])
+    while True:
+        place = customers.feed_place()
+        answer = requests.get(f"{TRUETICK}/api/messages/changes", params={"after": place}, headers=KEY, timeout=10)
+        answer.raise_for_status()
+        found = answer.json()
+        for message in found["messages"]:
+            customers.learn(message)
+        customers.move_feed_place(found["next"])
+        if not found["messages"]:
+            return
 
 
 def keep_following(pause: threading.Event) -> None:
