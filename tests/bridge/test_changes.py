@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from apiflask import APIFlask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from crm_bridge.web import composed_answers, create_app
 from tests.bridge.conftest import AUTHORIZED, keyed
@@ -48,6 +48,19 @@ def test_each_change_is_told_with_the_message_as_it_is_now(client: FlaskClient) 
     ]
     assert [one["change"]["seq"] for one in told["messages"]] == [1, 2, 3]
     assert told["next"] == 3
+
+
+def test_many_changes_are_numbered_by_one_statement(client: FlaskClient, parts: Parts) -> None:
+    sent = [send(client) for _ in range(20)]
+    rows_at_once: list[int] = []
+
+    @event.listens_for(parts.engine, "before_cursor_execute")
+    def note(_c: Any, _cursor: Any, statement: str, given: Any, _x: Any, executemany: bool) -> None:
+        if statement.startswith("UPDATE events"):
+            rows_at_once.append(len(given) if executemany else 1)
+
+    assert [one["id"] for one in follow(client)["messages"]] == sent
+    assert rows_at_once == [1]
 
 
 def test_a_follower_goes_on_where_it_was_and_hears_nothing_twice(client: FlaskClient) -> None:
