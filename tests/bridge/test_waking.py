@@ -42,6 +42,16 @@ def test_a_thousand_messages_without_a_worker_leave_a_handful_of_wake_ups(
     assert server.post("/api/messages", json={"to": "7033009600", "text": "again"}).status_code == 202
     wait_until(lambda: broker.client.llen(DRAIN) == 1, within_s=5, what="a wake-up after the others were taken")
 
+    broker.kill()
+    broker.start()
+    broker.client.flushall()
+
+    def asked_again() -> bool:
+        assert server.post("/api/messages", json={"to": "7033009600", "text": "on"}).status_code == 202
+        return bool(broker.client.llen(DRAIN))
+
+    wait_until(asked_again, within_s=10, what="a wake-up after the broker's return")
+
 
 def test_what_is_asked_for_during_the_pause_is_asked_for_once_after_it() -> None:
     published: list[float] = []
