@@ -8,10 +8,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 from werkzeug.test import TestResponse
 
-from crm_bridge.web import answers, composed_answers
+from crm_bridge.web import answers, composed_answers, waking
 from tests.bridge.conftest import AUTHORIZED
 from tests.real_servers import wait_until
-from worker import health, tasks
+from worker import health
 from worker.celery_app import app as celery
 from worker.database import transaction
 from worker.domain.message_status import MessageState
@@ -72,8 +72,8 @@ def test_what_whatsapp_has_cannot_be_withdrawn(client: FlaskClient, parts: Parts
 def test_a_failed_message_is_sent_again_and_a_worker_is_woken(
     client: FlaskClient, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    woken: list[None] = []
-    monkeypatch.setattr(tasks.drain, "apply_async", lambda *_, **__: woken.append(None))
+    woken: list[str] = []
+    monkeypatch.setattr(waking, "_publish", lambda task, *_, **__: woken.append(task))
     message_id = send(client)
     becomes(parts, message_id, state=MessageState.FAILED, error_code="gateway_failed", error_message="It failed.")
 
@@ -81,7 +81,7 @@ def test_a_failed_message_is_sent_again_and_a_worker_is_woken(
 
     told = answers.Message.model_validate(answer.json)
     assert (answer.status_code, told.state, told.resends) == (200, "queued", 1)
-    wait_until(lambda: bool(woken), within_s=5, what="the wake-up")
+    wait_until(lambda: woken[-1:] == ["truetick.drain"], within_s=5, what="the wake-up")
 
 
 @pytest.mark.parametrize("what", ["cancel", "resend"])
