@@ -279,13 +279,21 @@ class Message(Base):
             postgresql_where=text("state = 'queued' AND expires_at IS NOT NULL"),
             sqlite_where=text("state = 'queued' AND expires_at IS NOT NULL"),
         ),
-        # What to ask about next, by state: a first tick is more urgent than a second one.
+        # What to ask about next on a channel, by state: a first tick is more urgent than a second one.
         Index(
             "ix_messages_to_check",
+            "channel_id",
             "state",
             "next_check_at",
             postgresql_where=text("next_check_at IS NOT NULL"),
             sqlite_where=text("next_check_at IS NOT NULL"),
+        ),
+        # Which doubts are to be judged next.
+        Index(
+            "ix_messages_doubts",
+            "next_check_at",
+            postgresql_where=text("state = 'in_doubt' AND next_check_at IS NOT NULL"),
+            sqlite_where=text("state = 'in_doubt' AND next_check_at IS NOT NULL"),
         ),
         # What became of a channel's latest messages: delivery rates. The state keeps SQLite from preferring it to
         # smaller ones where messages without a tick are looked for.

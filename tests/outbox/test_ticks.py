@@ -2,10 +2,8 @@
 
 from datetime import timedelta
 from itertools import permutations
-from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from tests.outbox.desk import ALICE, BOB, CAROL, NOON, SETTLE, Desk
 from worker.channels import states
@@ -15,7 +13,6 @@ from worker.domain.outcomes import Cause
 from worker.outbox.events import Source
 from worker.outbox.questions import (
     CHECK_LEASE,
-    LEFT_ALONE_MOST,
     STOP_ASKING_AFTER,
     SUSPECT_S,
     WATCHED_FOR,
@@ -171,37 +168,18 @@ def test_a_channel_that_is_down_has_its_messages_asked_about_once_more_and_then_
     desk.report(channel_id, Connection.NOT_CONNECTED, "need_scan")
     assert due(desk) == [seq], "that question was due when the channel went down"
     desk.tick(seq, None)
-    untouched = desk.message(seq)._asdict()
+    untouched = desk.message(seq)
     desk.wait(3600)
     assert due(desk) == []
-    assert desk.message(seq)._asdict() | {"next_check_at": None} == untouched | {"next_check_at": None}
+    assert desk.write(next_due_at) is None
+    assert desk.message(seq) == untouched
     desk.report(channel_id, Connection.CONNECTED)
-    assert due(desk) == [seq]
-
-
-def test_what_is_left_alone_comes_up_ever_more_rarely_and_never_long_after_its_channel(desk: Desk) -> None:
-    channel_id = desk.channel()
-    seq = desk.accepted(channel_id)
-    desk.tick(seq, Ack.SERVER)
-    desk.wait(1)
-    desk.report(channel_id, Connection.NOT_CONNECTED, "need_scan")
-    down_at, pauses_s = desk.now, []
-    while desk.now - down_at < timedelta(hours=6):
-        desk.now = desk.message(seq).next_check_at
-        assert due(desk) == []
-        pauses_s.append((desk.message(seq).next_check_at - desk.now).total_seconds())
-    assert max(pauses_s[:2]) <= 60
-    assert pauses_s[1:] == sorted(pauses_s[1:])
-    assert pauses_s[-1] == LEFT_ALONE_MOST.total_seconds()
-    assert len(pauses_s) < 16, "six hours cost more looks than that"
-    desk.report(channel_id, Connection.CONNECTED)
-    desk.now = desk.message(seq).next_check_at
     assert due(desk) == [seq]
 
 
 @pytest.mark.parametrize("state", ["down", "blocked"])
-def test_what_is_left_alone_is_out_of_the_way_after_one_look(desk: Desk, state: str) -> None:
-    """However much of it there is: a look costs what may be asked, and nobody else's question waits behind it."""
+def test_what_is_left_alone_is_in_nobodys_way_and_untouched(desk: Desk, state: str) -> None:
+    """However much of it there is, nobody else's question waits behind it."""
     silent, talking = desk.channel("silent"), desk.channel("talking")
     alone = [desk.accepted(silent, f"+9170330{number:05d}") for number in range(30)]
     desk.wait(1)
@@ -209,31 +187,12 @@ def test_what_is_left_alone_is_out_of_the_way_after_one_look(desk: Desk, state: 
     desk.set_channel(silent, state=state, since=desk.now - timedelta(hours=3))
     desk.set_channel(talking, since=desk.now - timedelta(hours=3))
     desk.wait(5)
+    untouched = [desk.message(seq) for seq in alone]
 
     assert due(desk, most=5) == [asked]
 
-    assert {desk.message(seq).next_check_at > desk.now for seq in alone} == {True}
-    assert len({desk.message(seq).next_check_at for seq in alone}) == 1, "they do not come up together"
+    assert [desk.message(seq) for seq in alone] == untouched
     assert desk.write(next_due_at) > desk.now
-
-
-def test_a_channel_that_comes_up_in_the_middle_of_a_look_is_not_left_alone(desk: Desk) -> None:
-    """The look saw it down; what the return makes due at once stays due."""
-    channel_id = desk.channel()
-    seq = desk.accepted(channel_id)
-    desk.set_channel(channel_id, state="down", since=desk.now)
-    desk.wait(5)
-
-    def come_up(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("SELECT messages.seq, channels.since"):
-            connection.exec_driver_sql("UPDATE channels SET state = 'up'")
-
-    event.listen(desk.engine, "after_cursor_execute", come_up)
-    try:
-        assert due(desk) == []
-    finally:
-        event.remove(desk.engine, "after_cursor_execute", come_up)
-    assert due(desk) == [seq]
 
 
 def test_a_channel_that_comes_up_by_way_of_a_person_has_its_messages_asked_about_at_once(desk: Desk) -> None:

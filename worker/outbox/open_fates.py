@@ -55,7 +55,7 @@ _DUE_DOUBTS = (
     .join(Channel, Channel.id == Message.channel_id)
     .where(
         Message.next_check_at <= bindparam("now"),
-        Message.state == literal_column("'in_doubt'"),
+        literal_column("messages.state = 'in_doubt'"),
         Message.attention.is_(None),
         not_left_alone,
     )

@@ -1,11 +1,24 @@
 """Which messages are to be asked about next, and how long to wait between two questions."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, literal_column, or_, select, union_all, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import aliased
 
 from worker.domain.channel_state import ChannelState
 from worker.domain.message_status import MessageState
@@ -30,56 +43,91 @@ WATCHED_S, SUSPECT_S = 20.0, 10.0
 WATCHED_FOR = timedelta(minutes=10)
 
 
-#: What cannot be asked about is looked at again after as long as its channel has been down already, in steps between
-#: these, so that a look costs what may be asked, however much is left alone and for how long.
-LEFT_ALONE_FIRST, LEFT_ALONE_MOST = timedelta(seconds=30), timedelta(hours=1)
-#: All that is left alone comes up together at whole multiples of this, lest there be always something to look at.
-_TOGETHER_S = 30
-#: So often one look goes on behind what it had to leave alone.
-_MOST_LOOKS = 10
-
 _DOWN = (ChannelState.DOWN, ChannelState.BLOCKED)
 #: While a channel is down its messages are left alone, but for a last question that was due when it went down.
-not_left_alone = or_(Channel.state.not_in(_DOWN), Message.next_check_at < Channel.since)
+not_left_alone = or_(Channel.state.not_in(_DOWN), Message.next_check_at <= Channel.since)
 
 
-def _by_time(state: MessageState) -> tuple[Any, ...]:
-    """Messages in a state that are asked about. Those in doubt have rules of their own (`open_fates`)."""
-    return Message.state == state, Message.next_check_at.is_not(None)
+def _due_on_channel(state: MessageState, *columns: str) -> Select[Any]:
+    """A channel's messages in a state that may be asked about, the longest due first. Those in doubt have rules of
+    their own (`open_fates`).
+
+    Channel by channel, so that a look walks past nothing that is left alone: a channel that is down for a day has
+    hundreds of thousands of them, and none of their rows is to be touched.
+    """
+    due = aliased(Message, name="due")
+    until = case(
+        (and_(Channel.state.in_(_DOWN), Channel.since < bindparam("now")), Channel.since), else_=bindparam("now")
+    )
+    return (
+        select(*(getattr(due, column) for column in columns))
+        .where(
+            due.channel_id == Channel.id,
+            due.state == literal_column(f"'{state.value}'"),
+            due.next_check_at <= until,
+        )
+        .order_by(due.next_check_at)
+        .limit(bindparam("room"))
+        .correlate(Channel)
+    )
+
+
+def _due(state: MessageState, dialect: str) -> Select[Any]:
+    """Of all channels. SQLite has no LATERAL; PostgreSQL would look at each message for each channel without it."""
+    if dialect == "postgresql":
+        due = _due_on_channel(state, "seq", "next_check_at").lateral("due_there")
+        found = select(due.c.seq).select_from(Channel).join(due, true()).order_by(due.c.next_check_at)
+    else:
+        due_seqs = _due_on_channel(state, "seq")
+        found = (
+            select(Message.seq).join_from(Channel, Message, Message.seq.in_(due_seqs)).order_by(Message.next_check_at)
+        )
+    return found.limit(bindparam("room"))
+
+
+_DUE = {dialect: {state: _due(state, dialect) for state in PAUSES_S} for dialect in ("postgresql", "sqlite")}
+#: Whoever was quicker has put it off.
+_LOCK = (
+    select(Message.seq)
+    .where(Message.seq.in_(bindparam("seqs", expanding=True)), Message.next_check_at <= bindparam("now"))
+    .order_by(Message.seq)
+    .with_for_update(of=Message, skip_locked=True, key_share=True)
+)
+
+
+def _first_due(state: MessageState) -> Select[Any]:
+    """The channel's first question, whether or not it is left alone."""
+    first = aliased(Message, name="first")
+    return (
+        select(first.next_check_at)
+        .where(
+            first.channel_id == Channel.id,
+            first.state == literal_column(f"'{state.value}'"),
+            first.next_check_at.is_not(None),
+        )
+        .order_by(first.next_check_at)
+        .limit(1)
+        .correlate(Channel)
+    )
 
 
 _FIRSTS = [
-    select(Message.next_check_at).where(*_by_time(state)).order_by(Message.next_check_at).limit(1).subquery()
+    select(
+        Channel.since, Channel.state.in_(_DOWN).label("is_down"), _first_due(state).scalar_subquery().label("at")
+    ).subquery()
     for state in PAUSES_S
 ]
-_NEXT_DUE = union_all(*(select(first.c.next_check_at) for first in _FIRSTS))
-#: The longest due first: one walk along the index of questions.
-_TAKE = {
-    state: select(Message.seq, Channel.since, (~not_left_alone).label("left_alone"))
-    .join_from(Message, Channel, Channel.id == Message.channel_id)
-    .where(*_by_time(state), Message.next_check_at <= bindparam("now"))
-    .order_by(Message.next_check_at)
-    .limit(bindparam("room"))
-    .with_for_update(of=Message, skip_locked=True, key_share=True)
-    for state in PAUSES_S
-}
-_HOLD = (
-    update(Message).where(Message.seq.in_(bindparam("seqs", expanding=True))).values(next_check_at=bindparam("until"))
-)
-#: Asked anew whether the channel is down: if it has come up meanwhile, `ask_soon` has been here, or waits for us.
-_LEAVE_ALONE = (
-    update(Message)
-    .where(
-        Message.seq.in_(bindparam("seqs", expanding=True)),
-        exists(select(literal_column("1")).where(Channel.id == Message.channel_id, Channel.state.in_(_DOWN))),
+_NEXT_DUE = union_all(
+    *(
+        select(func.min(first.c.at).label("at")).where(or_(~first.c.is_down, first.c.at <= first.c.since))
+        for first in _FIRSTS
     )
-    .values(next_check_at=bindparam("until"))
 )
 
 
 def next_due_at(connection: Connection) -> datetime | None:
-    """When the next question is due, or something to be left alone comes up; may be in the past."""
-    return min(connection.execute(_NEXT_DUE).scalars(), default=None)
+    """When the next question is due; may be in the past."""
+    return min((at for at in connection.execute(_NEXT_DUE).scalars() if at is not None), default=None)
 
 
 def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequence[Any]:
@@ -92,13 +140,15 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
     """
     seqs: list[int] = []
     room = most
-    for state, due in _TAKE.items():
-        found = _take(connection, due, now=now, most=room)
+    for state, due in _DUE[connection.dialect.name].items():
+        found = connection.execute(due, {"now": now, "room": room}).scalars().all()
         seqs += found
         room = max(room - len(found), most // 4 if state is MessageState.ACCEPTED else 0)
+    if seqs:
+        seqs = list(connection.execute(_LOCK, {"seqs": seqs, "now": now}).scalars())
     if not seqs:
         return ()
-    connection.execute(_HOLD, {"seqs": seqs, "until": now + CHECK_LEASE})
+    connection.execute(update(Message).where(Message.seq.in_(seqs)).values(next_check_at=now + CHECK_LEASE))
     return connection.execute(
         select(
             Attempt.id.label("attempt_id"),
@@ -112,34 +162,6 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
         .where(Message.seq.in_(seqs), Attempt.gateway_msg_id.is_not(None))
         .order_by(Message.seq, Attempt.number)
     ).all()
-
-
-def _take(connection: Connection, due: Any, *, now: datetime, most: int) -> list[int]:
-    """Up to `most` due messages of one state; what must be left alone is moved out of the way of later looks."""
-    found: list[int] = []
-    for _ in range(_MOST_LOOKS):
-        room = most - len(found)
-        rows = connection.execute(due, {"now": now, "room": room}).all() if room else []
-        found += [row.seq for row in rows if not row.left_alone]
-        alone: dict[datetime, list[int]] = {}
-        for row in rows:
-            if row.left_alone:
-                alone.setdefault(_left_alone_until(row.since, now), []).append(row.seq)
-        for until, seqs in alone.items():
-            connection.execute(_LEAVE_ALONE, {"seqs": seqs, "until": until})
-        if not alone or len(rows) < room:
-            break
-        if found:  # those are still due for the next walk
-            connection.execute(_HOLD, {"seqs": found, "until": now + CHECK_LEASE})
-    return found
-
-
-def _left_alone_until(down_since: datetime, now: datetime) -> datetime:
-    pause = LEFT_ALONE_FIRST
-    while pause < LEFT_ALONE_MOST and 2 * pause <= now - down_since:
-        pause *= 2
-    at_s = (now + min(pause, LEFT_ALONE_MOST)).timestamp()
-    return datetime.fromtimestamp(math.ceil(at_s / _TOGETHER_S) * _TOGETHER_S, UTC)
 
 
 def give_back_checks(connection: Connection, seqs: Collection[int], *, now: datetime) -> None:
