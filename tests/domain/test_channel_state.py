@@ -105,6 +105,11 @@ def test_every_channel_that_does_not_send_comes_with_advice(state: ChannelState,
         assert len(advice) > 20
 
 
+def test_nobody_is_told_to_restart_a_session_that_has_just_come_back_before_a_message_has_tried_it() -> None:
+    assert (remedy(C.MUTE, "connected_again", "sales") or "").startswith("Wait for the next single message")
+    assert "Restart the session" in (remedy(C.MUTE, "no_ticks", "sales") or "")
+
+
 @pytest.mark.parametrize("cause", [cause for cause, rule in OUTCOME_RULES.items() if rule.channel_effect == "block"])
 def test_every_block_has_advice_of_its_own(cause: Cause) -> None:
     assert remedy(C.BLOCKED, cause, "sales") != remedy(C.BLOCKED, "odd", "sales")

@@ -120,6 +120,8 @@ def remedy(state: ChannelState, reason: str, name: str) -> str | None:
         return f"Its key is being replaced. If that was interrupted, do it again: truetick channels rotate-key {name}"
     if state is C.PAUSED:
         return f"A person paused it. Let it go on with: truetick channels resume {name}"
+    if state is C.MUTE and reason == CONNECTED_AGAIN:
+        return "Wait for the next single message: its tick shows that the session is back. If none comes, restart it."
     if state is C.MUTE:
         return "WaSender says connected, but WhatsApp ticks nothing. Restart the session in WaSender."
     known = _REMEDY_OF_WORD | (_REMEDY_OF_DEFAULT if name == DEFAULT_CHANNEL else {})
