@@ -1,15 +1,18 @@
 """The blueprint in a CRM that is a Flask application of its own: mounted, closed by default, and a good guest."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask, redirect
 
 from crm_bridge.flask_blueprint import whatsapp_blueprint
-from tests.conftest import API_KEY
+from tests.conftest import API_KEY, SECRET_KEY
 from tests.live_stack import ROOT
 from wasender_sandbox.control import Sandbox
 from worker import health
@@ -121,3 +124,36 @@ def test_it_brings_no_celery_app_into_the_crms_process() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_without_parts_it_takes_the_environments(
+    parts: Parts, sqlite_url: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """As the CRM's own process does it, asked for real."""
+    program = (
+        "import json\n"
+        "from flask import Flask\n"
+        "from crm_bridge.flask_blueprint import whatsapp_blueprint\n"
+        "app = Flask('crm')\n"
+        "app.register_blueprint(whatsapp_blueprint(authorize=lambda _: True))\n"
+        "client = app.test_client()\n"
+        f"print(json.dumps([[answer.status_code, answer.json] for answer in map(client.get, {PATHS!r})]))\n"
+    )
+    environment = {
+        **{"PATH": os.environ["PATH"], "DATABASE_URL": sqlite_url, "CELERY_BROKER_URL": "redis://127.0.0.1:9/0"},
+        **{"TRUETICK_VAR_DIR": str(tmp_path / "var"), "TRUETICK_SECRET_KEY": SECRET_KEY},
+        **{"WASENDER_BASE_URL": sandbox.api_url, "WASENDER_API_KEY": API_KEY},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    (status, told), *others = json.loads(done.stdout)
+    assert (status, told["channels"][0]["name"], told["channels"][0]["state"]) == (200, "default", "up")
+    assert [status for status, _ in others] == [200, 200]

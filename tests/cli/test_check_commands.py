@@ -1,13 +1,16 @@
 """`truetick check`, and its other name, in the hands of support staff at night."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Said
-from tests.conftest import API_KEY
+from tests.cli.conftest import NO_BROKER, Said
+from tests.conftest import API_KEY, SECRET_KEY
 from tests.drain.scene import Crm, never_idle
 from tests.live_stack import ROOT
 from wasender_sandbox.control import Sandbox
@@ -172,3 +175,26 @@ def test_the_help_gives_examples_under_both_names(truetick: Truetick) -> None:
         words = " ".join(said.split())
         assert "Example: truetick check --test-to" in words
         assert "Exit code 0 when sending is proven" in words
+
+
+def test_the_other_name_says_by_its_exit_code_whether_sending_is_proven(
+    parts: Parts, check: Truetick, at_work: None, sandbox: Sandbox, sqlite_url: str, tmp_path: Path
+) -> None:
+    program = "from worker.cli.app import check_whatsapp_connection as check; check()"
+    environment = {
+        **{"PATH": os.environ["PATH"], "DATABASE_URL": sqlite_url, "CELERY_BROKER_URL": NO_BROKER},
+        **{"TRUETICK_VAR_DIR": str(tmp_path / "var"), "TRUETICK_SECRET_KEY": SECRET_KEY},
+        **{"WASENDER_BASE_URL": sandbox.api_url, "WASENDER_API_KEY": API_KEY},
+    }
+
+    def other(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    unproven, proven, mistyped = other("--json"), other("--test-to", NUMBER, "--json"), other("--timeout", "soon")
+
+    assert [unproven.returncode, proven.returncode, mistyped.returncode] == [1, 0, 2]
+    assert [json.loads(said.stdout)["proven"] for said in (unproven, proven)] == [False, True]
+    assert "'soon' is not a number" in " ".join(mistyped.stderr.split())

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import requests
@@ -15,9 +16,11 @@ from tests.live_stack import ROOT
 from tests.truth.stage import Stage
 from wasender_sandbox.control import Sandbox
 from worker import health
-from worker.diagnosis import examination
+from worker.diagnosis import examination, judging_setup
 from worker.diagnosis.diagnoser import Diagnoser
+from worker.diagnosis.facts import Trouble
 from worker.diagnosis.guide import entry_for
+from worker.diagnosis.inquiries import Inquiries
 from worker.domain.errors import NotFound
 from worker.gateway.webhooks import EVENTS
 from worker.parts import Parts
@@ -207,6 +210,24 @@ def test_the_same_events_are_wanted_wherever_people_are_told_to_set_webhooks_up(
         assert [event for event in EVENTS if event not in told] == []
     # Without this one nobody's STOP is heard.
     assert "messages-personal.received" in EVENTS
+
+
+def test_without_any_key_a_gateway_that_can_be_reached_is_told_from_one_that_answers(
+    build: Build, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    nowhere = build(f"sqlite:///{tmp_path}/nowhere.db", **(OPTIONS | {"WASENDER_API_KEY": None}))
+    finding = Ward(nowhere).findings()["api_reachable"]
+    assert (finding.verdict, finding.code) == ("unverified", "nothing_to_ask_with")
+    assert "WASENDER_API_KEY" in (finding.remedy or "")
+
+
+@pytest.mark.parametrize(("skew_s", "said"), [(90.0, "ahead of"), (-90.0, "behind")])
+def test_a_database_whose_clock_is_off_is_noticed(ward: Ward, skew_s: float, said: str) -> None:
+    facts = examination.examine(ward.parts, ward.line, Inquiries(), channel=None)  # type: ignore[arg-type]
+    assert not isinstance(facts.database, Trouble)
+    finding = judging_setup.clock(replace(facts, database=replace(facts.database, skew_s=skew_s)))
+    assert (finding.verdict, finding.code) == ("failed", "database_off")
+    assert said in finding.evidence
 
 
 def test_a_session_key_in_the_tokens_place_is_recognised(sqlite_url: str, build: Build, stage: Stage) -> None:

@@ -76,6 +76,16 @@ def test_a_full_broker_is_told_from_one_that_is_away(brokered: Ward, broker: Val
     assert brokered.found("queue") == ("failed", "broker_full")
 
 
+def test_a_broker_that_is_a_replica_is_told_from_one_that_is_away(brokered: Ward, broker: Valkey) -> None:
+    broker.client.replicaof("127.0.0.1", 1)
+    try:
+        finding = brokered.findings()["queue"]
+    finally:
+        broker.client.replicaof("NO", "ONE")
+    assert (finding.verdict, finding.code) == ("failed", "broker_read_only")
+    assert "primary" in (finding.remedy or "")
+
+
 def test_wake_ups_that_pile_up_and_a_broker_that_would_throw_tasks_away_are_noticed(
     brokered: Ward, broker: Valkey
 ) -> None:
