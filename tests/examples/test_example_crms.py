@@ -2,19 +2,22 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
+from typer.main import get_command
 
 from tests.celery.conftest import crm, environment
 from tests.drain.scene import Crm
 from tests.live_stack import ROOT, LiveStack
 from tests.real_servers import Valkey, wait_until
+from worker.cli.app import app
 from worker.stack.ports import free_port
 
 __all__ = ["crm", "environment"]
@@ -40,11 +43,12 @@ class Example:
         self._browser = requests.Session()
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, command: Sequence[str] = ()) -> Iterator[None]:
+        """Started as this command does it, if one is given."""
         port = [str(self.port)] if self._kind == "django" else []
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *COMMANDS[self._kind], *port],
+                command or [sys.executable, *COMMANDS[self._kind], *port],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,
@@ -212,3 +216,30 @@ def test_what_cannot_be_handed_over_is_said_and_the_next_press_sends_it_once(
             page.press(1)
             wait_until(lambda: len(crm.texts()) == 1, within_s=40, what="the message's sending")
     assert crm.texts() == [GREETING]
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_the_commands_of_its_readme_can_be_typed_and_start_it(kind: str, tmp_path: Path) -> None:
+    readme = (ROOT / "examples" / f"{kind}_crm" / "README.md").read_text()
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    for typed in re.findall(r"`truetick ([^`]+)`", readme):
+        words = shlex.split(typed)
+        command, path = get_command(app), []
+        while hasattr(command, "commands") and words:
+            path.append(words.pop(0))
+            command = command.commands[path[-1]]
+        command.make_context(" ".join(path), words)
+    page = Example(kind, {}, tmp_path)
+    values = {
+        "TRUETICK_API_KEY": KEY,
+        "TRUETICK_CALLBACK_SECRET": SECRET,
+        "CELERY_BROKER_URL": "redis://127.0.0.1:9/0",
+    }
+    for name, value in values.items():
+        block = block.replace(f"export {name}=… ", f"export {name}={value} ")
+    assert "…" not in block.replace("# …", "")
+    # Its own port and this interpreter; all else as it stands.
+    block = block.replace("manage.py start", f"manage.py start --port {page.port}")
+    block = block.replace("\npython ", f"\nexec {shlex.quote(sys.executable)} ")
+    with page.running(["bash", "-euc", block]):
+        assert "Asha Rao" in page.page()
