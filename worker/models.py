@@ -114,6 +114,8 @@ class Channel(Base):
     refused_since: Mapped[datetime | None]
     #: How much slower than its pace it sends at present; 1 is the pace itself.
     slowdown: Mapped[float] = mapped_column(default=1.0)
+    #: Refusals as "too many" in a row that did not say how long to wait, without a message taken in between.
+    unhinted_refusals: Mapped[int] = mapped_column(SmallInteger, default=0)
     #: POSTs allowed in one day (UTC); NULL: as many as the pace allows. And those of the day they were counted on.
     daily_cap: Mapped[int | None] = mapped_column(Integer)
     posts_on: Mapped[date | None]

@@ -1,4 +1,4 @@
-"""what WaSender refuses again and again while it takes others steps aside, and is given up"""
+"""refusals: which messages meet them while others are taken, and how many in a row do not say how long to wait"""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,7 @@ REFUSED = sa.text("refused_at IS NOT NULL")
 
 
 def upgrade() -> None:
+    op.add_column("channels", sa.Column("unhinted_refusals", sa.SmallInteger(), nullable=False, server_default="0"))
     op.add_column("messages", sa.Column("refusals", sa.SmallInteger(), nullable=False, server_default="0"))
     op.add_column("messages", sa.Column("refused_at", TIME, nullable=True))
     op.add_column("messages", sa.Column("retry_at", TIME, nullable=True))
@@ -31,3 +32,4 @@ def downgrade() -> None:
     op.drop_index("ix_messages_refused", "messages")
     for name in ("retry_at", "refused_at", "refusals"):
         op.drop_column("messages", name)
+    op.drop_column("channels", "unhinted_refusals")

@@ -75,6 +75,7 @@ def test_without_a_hint_the_wait_climbs_from_seconds_over_a_minute_to_an_hour() 
         pacing = pacing.throttled()
         waits.append(pacing.unhinted_wait_s)
     assert waits == [5, 60, 60, *[3600] * 6]
+    assert pacing.rests_unexplained
 
 
 def test_after_a_long_time_without_refusals_the_wait_is_short_again() -> None:
@@ -82,9 +83,30 @@ def test_after_a_long_time_without_refusals_the_wait_is_short_again() -> None:
     assert recovered.throttled().unhinted_wait_s == 5
 
 
-@given(slowdown=st.floats(1.0, MOST_SLOWDOWN))
-def test_every_slowdown_has_a_wait(slowdown: float) -> None:
-    assert Pacing(pace=Pace(1, 5), slowdown=slowdown).unhinted_wait_s in {5, 60, 3600}
+@given(slowdown=st.floats(1.0, MOST_SLOWDOWN), unhinted=st.integers(0, 4))
+def test_every_slowdown_has_a_wait(slowdown: float, unhinted: int) -> None:
+    assert Pacing(pace=Pace(1, 5), slowdown=slowdown, unhinted=unhinted).unhinted_wait_s in {5, 60, 3600}
+
+
+@given(taken_between=st.lists(st.integers(1, 40), max_size=200))
+def test_refusals_with_messages_taken_in_between_never_wait_longer_than_seconds(taken_between: list[int]) -> None:
+    pacing = Pacing(pace=Pace(256, 60))
+    for taken in taken_between:
+        pacing = accepted(pacing.throttled(), taken)
+        assert pacing.throttled().unhinted_wait_s == 5
+
+
+@given(answers=st.lists(st.sampled_from(["taken", "silent", "hinted", "day"]), max_size=60))
+def test_the_wait_is_that_of_the_silent_refusals_since_the_last_message_taken(answers: list[str]) -> None:
+    pacing, in_a_row = Pacing(pace=Pace(1, 5)), 0
+    for answer in answers:
+        if answer == "taken":
+            pacing, in_a_row = pacing.accepted(), 0
+        else:
+            pacing = pacing.throttled({"silent": None, "hinted": 5.0, "day": 30_000.0}[answer])
+            in_a_row += answer == "silent"
+        assert pacing.unhinted_wait_s == [5, 5, 60, 60, 3600][min(in_a_row, 4)]
+        assert pacing.rests_unexplained == (in_a_row >= 4)
 
 
 # The daily cap

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.drain.scene import Crm, drain, until_accepted, working
 from tests.real_servers import wait_until
@@ -120,14 +121,15 @@ def test_account_protection_switched_on_behind_our_back_is_found_and_kept(
 
 
 @pytest.mark.parametrize(
-    ("slowdown", "least_s", "most_s"),
-    [(1.0, 4, 5), (1.5, 58, 60), (2.25, 58, 60), (3.375, 3590, 3600), (MOST_SLOWDOWN, 3590, 3600)],
+    ("before", "slowdown", "least_s", "most_s"),
+    [(0, 1.0, 4, 5), (0, MOST_SLOWDOWN, 4, 5), (1, 1.5, 58, 60), (2, 2.25, 58, 60), (3, 1.5, 3590, 3600)],
 )
-def test_without_a_hint_the_wait_grows_with_each_refusal(
+def test_without_a_hint_the_wait_grows_with_each_refusal_in_a_row_and_is_said_at_the_hour(
     crm: Crm,
     build: Callable[..., Parts],
     database_url: str,
     sandbox: Sandbox,
+    before: int,
     slowdown: float,
     least_s: float,
     most_s: float,
@@ -137,14 +139,17 @@ def test_without_a_hint_the_wait_grows_with_each_refusal(
     crm.channels("silent", pace="100/1", daily_cap=1)
     crm.enqueue(["one"], channel="silent")
     drain(parts)
-    crm.set_channel("silent", slowdown=slowdown)
+    crm.set_channel("silent", slowdown=slowdown, unhinted_refusals=before)
     crm.enqueue(["two"], channel="silent")
 
-    drain(parts)
+    with capture_logs() as logs:
+        drain(parts)
 
     assert crm.states() == ["accepted", "queued"]
     assert least_s < rests_s(crm, "silent") <= most_s
     assert crm.channel("silent").slowdown == min(slowdown * 1.5, MOST_SLOWDOWN)
+    assert crm.channel("silent").unhinted_refusals == before + 1
+    assert ("refused_unexplained" in [entry["event"] for entry in logs]) == (most_s == 3600)
     assert why_pending(crm)[0] == "throttled"
 
 

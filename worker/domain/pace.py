@@ -34,10 +34,10 @@ RECOVERY_WHEN_REPEATED = 0.02
 AS_GOOD_AS_NONE = 1.02
 #: And this one only marks that WaSender asked to wait for a matter of hours, until it takes a message again.
 MARK = 1.001
-#: WaSender refused without a word on how long: the wait by the slowdown that this refusal leads to. Refusals one
-#: after the other climb these stairs (1.5, 2.25, 3.4, 5.1): five seconds, then the longest documented window (twice),
-#: then an hour, for only an exhausted daily cap lasts longer than a minute. Accepted messages climb down again.
-UNHINTED_WAITS_S = ((SLOWER_BY, 5.0), (SLOWER_BY**3, 60.0), (MOST_SLOWDOWN, 3600.0))
+#: WaSender refused without a word on how long: the wait by how often in a row, with nothing taken in between. Five
+#: seconds first, then the longest documented window (twice), then an hour, for only an exhausted daily cap lasts
+#: longer than a minute. A refusal now and then, as a cap on requests at once gives, never climbs these stairs.
+UNHINTED_WAITS_S = (5.0, 60.0, 60.0, 3600.0)
 #: Whoever is told to wait for longer has used up a day's cap; the pace is not to blame for that.
 LONGEST_WINDOW_S = 900.0
 
@@ -95,6 +95,8 @@ class Pacing:
     pace: Pace
     #: 1 is the pace itself.
     slowdown: float = 1.0
+    #: Refusals in a row that did not say how long to wait; the last accepted message ended the former row.
+    unhinted: int = 0
     #: POSTs allowed in one day; None: as many as the pace allows.
     daily_cap: int | None = None
     posts_on: date | None = None
@@ -195,23 +197,32 @@ class Pacing:
     # Refusals as "too many", and recovery
 
     def throttled(self, retry_after_s: float | None = None) -> Self:
-        """After a refusal although the pace was kept: slower, unless the wait tells that it is a matter of days."""
+        """After a refusal although the pace was kept: slower, unless the wait tells that it is a matter of days.
+
+        A wait of nothing says nothing of how long, either.
+        """
         if retry_after_s is not None and retry_after_s > LONGEST_WINDOW_S:
             return replace(self, slowdown=max(self.slowdown, MARK))
-        return replace(self, slowdown=min(self.slowdown * SLOWER_BY, MOST_SLOWDOWN))
+        unhinted = self.unhinted if retry_after_s else min(self.unhinted + 1, len(UNHINTED_WAITS_S))
+        return replace(self, slowdown=min(self.slowdown * SLOWER_BY, MOST_SLOWDOWN), unhinted=unhinted)
 
     def accepted(self) -> Self:
         """After a message that WaSender took: a little nearer to the pace again."""
         if not self.was_refused:
-            return self
+            return replace(self, unhinted=0) if self.unhinted else self
         share = RECOVERY if self.slowdown <= SLOWER_BY else RECOVERY_WHEN_REPEATED
         slowdown = 1.0 + (self.slowdown - 1.0) * (1.0 - share)
-        return replace(self, slowdown=slowdown if slowdown >= AS_GOOD_AS_NONE else 1.0)
+        return replace(self, slowdown=slowdown if slowdown >= AS_GOOD_AS_NONE else 1.0, unhinted=0)
 
     @property
     def unhinted_wait_s(self) -> float:
-        """How long to wait after a refusal that led to this slowdown and did not say how long."""
-        return next(wait_s for most, wait_s in UNHINTED_WAITS_S if self.slowdown <= most + 1e-9)
+        """How long to wait after a refusal that did not say how long."""
+        return UNHINTED_WAITS_S[max(0, self.unhinted - 1)]
+
+    @property
+    def rests_unexplained(self) -> bool:
+        """Is it refused again and again without a word on why, so that a person should look?"""
+        return self.unhinted == len(UNHINTED_WAITS_S)
 
 
 def rested(slot: datetime, rest_until: datetime | None) -> datetime:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import structlog
 from pydantic import SecretStr
 
 from worker.domain.evidence import Connection as Connectivity
@@ -14,6 +15,13 @@ from worker.domain.refusals import KNOWN_TO_BE_ITS_OWN
 from worker.domain.retry import backoff_s
 from worker.sending.senders import Job
 
+log = structlog.get_logger(__name__)
+
+#: What is said of a channel that rests for an hour without knowing why.
+UNEXPLAINED = (
+    "WaSender refused this channel as too fast, again and again, without a word on how long to wait, so it rests for "
+    "an hour. Mostly a cap per day is used up: look at the plan in WaSender, and set TRUETICK_DAILY_CAP."
+)
 #: More in flight would only hide a slow gateway behind more doubt.
 MOST_IN_FLIGHT = 4
 #: The wait after trouble at WaSender, in seconds: doubling from the first to the most.
@@ -200,6 +208,8 @@ class Lane:
         if self.slowed_at is None or job.started_at is None or job.started_at > self.slowed_at:
             self.pacing = self.pacing.throttled(retry_after_s)
             self.slowed_at = refused_at
+            if not retry_after_s and self.pacing.rests_unexplained:
+                log.warning("refused_unexplained", channel_id=self.channel_id, advice=UNEXPLAINED)
         # A wait of nothing says nothing either.
         wait = timedelta(seconds=retry_after_s or self.pacing.unhinted_wait_s)
         self.next_slot_at = max(self.next_slot_at, refused_at + wait)

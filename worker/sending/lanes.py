@@ -5,6 +5,7 @@ committed claim is POSTed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,7 @@ _KEEP = (
         next_slot_at=bindparam("_next_slot_at"),
         rest_until=bindparam("_rest_until"),
         slowdown=bindparam("_slowdown"),
+        unhinted_refusals=bindparam("_unhinted_refusals"),
         posts_on=bindparam("_posts_on"),
         posts_that_day=bindparam("_posts_that_day"),
         failures=bindparam("_failures"),
@@ -85,7 +87,7 @@ class Lanes:
         lane = Lane(
             channel_id=row.id,
             api_key=api_key,
-            pacing=(pacing := Pacing.of(row)),
+            pacing=(pacing := replace(Pacing.of(row), unhinted=row.unhinted_refusals)),
             next_slot_at=row.next_slot_at,
             rest_until=row.rest_until,
             # Its row says when it opens, or runs would lease it and give it back in circles.
@@ -197,6 +199,7 @@ class Lanes:
                     "_next_slot_at": lane.paced_at,
                     "_rest_until": lane.rest_until,
                     "_slowdown": lane.pacing.slowdown,
+                    "_unhinted_refusals": lane.pacing.unhinted,
                     "_posts_on": lane.pacing.posts_on,
                     "_posts_that_day": lane.pacing.posts_that_day,
                     "_failures": lane.failures,
