@@ -159,8 +159,10 @@ def _learn_ticks(
     done = {number for number, fact in seen.items() if fact.whatsapp_key_id in attempts}
     for taken in facts:
         if isinstance(taken.fact, SendFailed):
-            match = matching.match_failed(connection, channel_id, taken.fact)
+            match = matching.match_failed(connection, channel_id, taken.fact, received_at=taken.received_at)
             if match.row is not None:
-                ticks.append(Tick(attempt_id=match.row.attempt_id, info=MessageInfo(ack=Ack.ERROR)))
+                unsure = taken.fact.gateway_msg_id is None
+                info = MessageInfo(ack=Ack.ERROR)
+                ticks.append(Tick(attempt_id=match.row.attempt_id, info=info, unsure=unsure))
             done.add(taken.id)
     return learn(connection, parts, ticks, now=now, source=Source.WEBHOOK), done

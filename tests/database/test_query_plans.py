@@ -117,7 +117,7 @@ def sent_of_ours(connection: Connection) -> Any:
 
 def failed_of_ours(connection: Connection) -> Any:
     fact = SendFailed(recipient="+917033000007")
-    return matching.match_failed(connection, some_channel(connection), fact)
+    return matching.match_failed(connection, some_channel(connection), fact, received_at=NOON)
 
 
 def facts(connection: Connection) -> Any:

@@ -28,7 +28,8 @@ def of_sent(desk: Desk, channel_id: int, fact: SentSeen, received_at: datetime |
 
 
 def of_failed(desk: Desk, channel_id: int, **fact: Any) -> int | None:
-    match: Match = desk.write(lambda c: match_failed(c, channel_id, SendFailed(**fact)))
+    received_at = fact.pop("received_at", desk.now)
+    match: Match = desk.write(lambda c: match_failed(c, channel_id, SendFailed(**fact), received_at=received_at))
     return match.row and match.row.seq
 
 
@@ -177,6 +178,26 @@ def test_a_failure_that_names_the_number_only_means_the_one_accepted_message_to_
     seq = posted(desk, channel_id, Cause.ACCEPTED, msg_id=2)
     posted(desk, channel_id, Cause.ACCEPTED, to=BOB, msg_id=3)
     assert of_failed(desk, channel_id, recipient=ALICE) == seq
+
+
+def test_a_failure_that_is_heard_late_means_no_message_that_went_out_since(desk: Desk) -> None:
+    channel_id = desk.channel()
+    received_at = desk.now
+    desk.wait(1)
+    seq = posted(desk, channel_id, Cause.ACCEPTED, msg_id=1)
+    assert of_failed(desk, channel_id, recipient=ALICE, received_at=received_at) is None
+    assert of_failed(desk, channel_id, recipient=ALICE) == seq
+
+
+def test_a_failure_that_comes_twice_means_no_later_message(desk: Desk) -> None:
+    channel_id = desk.channel()
+    first = posted(desk, channel_id, Cause.ACCEPTED, msg_id=1)
+    desk.tick(first, Ack.ERROR)
+    desk.wait(1)
+    later = posted(desk, channel_id, Cause.ACCEPTED, msg_id=2)
+    assert of_failed(desk, channel_id, recipient=ALICE) is None
+    desk.wait(LONGEST_WAY.total_seconds() + 1)
+    assert of_failed(desk, channel_id, recipient=ALICE) == later
 
 
 @pytest.mark.parametrize("also", ["accepted", "sending", "in doubt"])

@@ -413,6 +413,35 @@ def test_a_late_tick_wins_over_a_failure(stage: Stage, hearing: Callable[[int], 
 
 
 @pytest.mark.usefixtures("webhooks")
+def test_a_failure_that_named_the_number_only_is_asked_about_and_whatsapps_tick_wins(stage: Stage) -> None:
+    stage.sandbox.mute("default")
+    stage.sandbox.switch("send_events", "none")
+    stage.sandbox.switch("update_skip", 1.0)
+    stage.crm.enqueue(["hello"])
+    stage.send()
+    stage.webhook("message.sent", {"success": False, "error": f"Failed to send message: Invalid JID: {number(0)}"})
+    stage.hear()
+    assert stage.crm.states() == ["failed"]
+    stage.sandbox.unmute("default")
+    stage.live(60, until=lambda: stage.crm.states() == ["delivered"])
+    assert stage.crm.messages()[0].error_code is None
+
+
+@pytest.mark.usefixtures("webhooks")
+def test_a_failure_that_named_the_number_only_and_stays_one_is_asked_about_for_a_while(stage: Stage) -> None:
+    stage.sandbox.mute("default", then="stuck")
+    stage.crm.enqueue(["hello"])
+    stage.send()
+    stage.webhook("message.sent", {"success": False, "error": f"Failed to send message: Invalid JID: {number(0)}"})
+    stage.hear()
+    stage.live(600, step_s=60)
+    assert stage.crm.messages()[0].checks >= 4
+    stage.live(2 * 3600, step_s=900)
+    message = stage.crm.messages()[0]
+    assert (message.state, message.next_check_at) == ("failed", None)
+
+
+@pytest.mark.usefixtures("webhooks")
 def test_the_originals_late_tick_after_a_resend_is_a_duplicate_counted_once_with_an_event(
     stage: Stage, hearing: Callable[[int], None]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, literal_column, or_, select
 
+from worker.domain.evidence import Ack
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import OutcomeKind
 from worker.domain.text_digest import digest_of_content
@@ -69,19 +70,32 @@ def match_sent(connection: Connection, channel_id: int, fact: SentSeen, *, recei
     return Match(row=fitting[0] if fitting else None)
 
 
-def match_failed(connection: Connection, channel_id: int, fact: SendFailed) -> Match:
-    """Which attempt does "this could not be sent" mean? With the number alone it must be the only open one to it."""
+def match_failed(connection: Connection, channel_id: int, fact: SendFailed, *, received_at: datetime) -> Match:
+    """Which attempt does "this could not be sent" mean?
+
+    With the number alone it must be the only one to it that was under way when this was heard. One that has failed in
+    the meantime counts, too, for webhooks come twice.
+    """
     if fact.gateway_msg_id is not None:
         return Match(row=_by_gateway_id(connection, channel_id, fact.gateway_msg_id))
     if fact.recipient is None:
         return Match()
     candidates = connection.execute(
         select(Message.seq, Message.state, Message.attempts)
+        # One that is being sent has no stored attempt yet, but it may be the one.
+        .outerjoin(Attempt, and_(Attempt.message_seq == Message.seq, Attempt.number == Message.attempts))
         .where(
             Message.channel_id == channel_id,
             Message.recipient == fact.recipient,
-            # One that is being sent has no stored attempt yet, but it may be the one.
-            Message.state.in_((MessageState.SENDING, MessageState.ACCEPTED, MessageState.IN_DOUBT)),
+            Message.claimed_at <= received_at,
+            or_(
+                Message.state.in_((MessageState.SENDING, MessageState.ACCEPTED, MessageState.IN_DOUBT)),
+                and_(
+                    Message.state == MessageState.FAILED,
+                    Attempt.ack == int(Ack.ERROR),
+                    Attempt.finished_at >= received_at - LONGEST_WAY,
+                ),
+            ),
         )
         .limit(2)
     ).all()

@@ -35,6 +35,8 @@ class Tick:
 
     attempt_id: int
     info: MessageInfo
+    #: It says that the attempt failed, but may mean another one: message info is asked all the same.
+    unsure: bool = False
 
 
 @dataclass(kw_only=True)
@@ -145,8 +147,13 @@ class Evidence:
         if first:
             message["duplicates"] = self._ticked_attempts(message["seq"]) - 1
         self._learn_message(attempt, message, tick.info, after)
-        settle = timedelta(seconds=rules.settle_s(settle_s, ack_timeout_s, message["tick_latency_s"]))
-        message["next_check_at"] = next_check(message, now=self._now, settle=settle)
+        if tick.info.ack is Ack.ERROR and after is MessageState.FAILED and not tick.unsure:
+            message["next_check_at"] = None
+        elif after is MessageState.FAILED and after is not before:
+            message["next_check_at"] = self._now
+        else:
+            settle = timedelta(seconds=rules.settle_s(settle_s, ack_timeout_s, message["tick_latency_s"]))
+            message["next_check_at"] = next_check(message, now=self._now, settle=settle)
         self._touched[message["seq"]] = message
         if after is not before:
             self._note(message, attempt, tick.info, before)
