@@ -390,3 +390,15 @@ def test_neither_a_claim_nor_a_rival_shows_whom_it_is_for(desk: Desk) -> None:
     (rival,) = desk.write(lambda c: open_fates.rivals(c, channel_id, besides=[], now=desk.now))
     assert (claim.recipient, rival.recipient) == (ALICE, ALICE)
     assert ALICE[3:] not in f"{claim!r} {rival!r}"
+
+
+@pytest.mark.parametrize(("source", "by_webhook", "by_asking"), [(Source.WEBHOOK, 1, 0), (Source.LOGS, 0, 1)])
+def test_what_was_found_counts_for_the_way_in_which_it_was_learnt(
+    desk: Desk, source: Source, by_webhook: int, by_asking: int
+) -> None:
+    seq = in_doubt(desk)
+    fate = desk.fate(seq)
+    assert desk.adopt(seq, fate=fate, source=source, gateway_msg_id=7)
+    assert not desk.adopt(seq, fate=fate, source=source, gateway_msg_id=7)
+    channel = desk.channel_row(fate.channel_id)
+    assert (channel.ticks_by_webhook, channel.ticks_by_asking) == (by_webhook, by_asking)

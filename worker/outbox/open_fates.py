@@ -29,6 +29,7 @@ from worker.outbox import suppressions
 from worker.outbox.events import Source, event, record
 from worker.outbox.openness import is_open
 from worker.outbox.questions import not_left_alone
+from worker.outbox.ticks import counter_of
 
 #: How long one process has for judging a message before another may try.
 LEASE = timedelta(seconds=60)
@@ -319,7 +320,7 @@ def adopt(
     """A message was accepted after all, under these ids: it was in doubt, or even back in the queue. False if another
     attempt is under way by now.
 
-    `row` has seq, channel_id, attempts, claimed_at, attempt_id and finished_at.
+    `row` has seq, channel_id, attempts, claimed_at, attempt_id and finished_at. Its channel's row has to be locked.
     """
     ids: dict[str, Any] = {"gateway_msg_id": gateway_msg_id, "whatsapp_key_id": whatsapp_key_id}
     learnt = {name: value for name, value in ids.items() if value is not None}
@@ -332,6 +333,9 @@ def adopt(
     if not _move(connection, row, before, MessageState.ACCEPTED, values, now, source, "found", learnt):
         return False
     connection.execute(update(Attempt).where(Attempt.id == row.attempt_id).values(**learnt))
+    counter = counter_of(source)
+    counted = update(Channel).where(Channel.id == row.channel_id)
+    connection.execute(counted.values({counter: getattr(Channel, counter) + 1}))
     return True
 
 

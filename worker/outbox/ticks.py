@@ -91,6 +91,11 @@ _LEARN_OF_ATTEMPT = (
 _COUNTERS = {Source.WEBHOOK: "ticks_by_webhook"}
 
 
+def counter_of(source: Source) -> str:
+    """The column of `channels` that counts what was learnt of its messages in this way."""
+    return _COUNTERS.get(source, "ticks_by_asking")
+
+
 class Evidence:
     """One batch of evidence, applied to messages and attempts that are read and locked once.
 
@@ -276,8 +281,8 @@ class Evidence:
 
     def _of_channel(self, message: dict[str, Any]) -> ChannelTicks:
         channel_id: int = message["channel_id"]
-        counter = _COUNTERS.get(self._source, "ticks_by_asking")
-        return self._of_channels.setdefault(channel_id, ChannelTicks(channel_id=channel_id, counter=counter))
+        ticks = ChannelTicks(channel_id=channel_id, counter=counter_of(self._source))
+        return self._of_channels.setdefault(channel_id, ticks)
 
 
 def _news(message: dict[str, Any]) -> tuple[Any, ...]:
