@@ -131,10 +131,10 @@ def test_a_doubt_on_a_channel_that_is_not_up_is_looked_at_ever_more_rarely_and_a
 ) -> None:
     crm = stage.crm
     in_doubt(stage, "before", on_doubt="resend")
-    crm.set_channel("default", state=state)
     waits_s = []
     for _ in range(4):
         stage.pass_time(3000)
+        crm.set_channel("default", state=state, since=crm.parts.clock())  # out for too short a time to tell a person
         stage.judge()
         (message,) = crm.messages()
         waits_s.append((message.next_check_at - crm.parts.clock()).total_seconds())

@@ -196,10 +196,15 @@ def in_trouble(stage: Stage) -> None:
 
 def lost_and_linked_again(stage: Stage) -> None:
     stage.sandbox.set_status("default", "need_scan")
-    assert not health.check_now(stage.parts, stage.crm.channel().id)
+    assert not asked_now(stage)
     assert state(stage) is DOWN
     stage.sandbox.scan("default")
-    assert health.check_now(stage.parts, stage.crm.channel().id)
+    assert asked_now(stage)
+
+
+def asked_now(stage: Stage) -> bool:
+    stage.crm.set_channel("default", check_due_at=stage.parts.clock())
+    return health.check_now(stage.parts, stage.crm.channel().id)
 
 
 def test_the_trouble_before_a_reconnect_holds_up_nothing_after_it(stage: Stage) -> None:
