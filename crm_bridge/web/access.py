@@ -12,7 +12,7 @@ from crm_bridge.web.rates import Rates, address_of
 from worker.domain.access import Scope, written
 
 #: Everything below is closed; what else there is tells nothing and takes nothing.
-CLOSED = "/api/"
+CLOSED = ("/api/", "/metrics")
 #: What is open and not counted: webhooks, which come by the hundred and prove themselves, and signs of life.
 UNCOUNTED = ("/webhooks/", "/healthz", "/readyz")
 _CHALLENGE = 'Bearer realm="truetick"'

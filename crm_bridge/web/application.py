@@ -14,6 +14,7 @@ from crm_bridge.web import (
     health_routes,
     media_routes,
     message_routes,
+    metrics_routes,
     openapi,
     problems,
     reconnect_routes,
@@ -66,7 +67,9 @@ def create_app(parts: Parts | None = None) -> APIFlask:
     access.register(app, KnownKeys(parts, parts.settings.api_keys), rates)
     app.register_blueprint(message_routes.routes(parts, database, Waker(publish_drain, pause_s=DRAIN_PAUSE_S)))
     app.register_blueprint(media_routes.routes(parts, database))
-    app.register_blueprint(diagnosis_routes.routes(DiagnosisDesk(parts, database)))
+    desk = DiagnosisDesk(parts, database)
+    app.register_blueprint(diagnosis_routes.routes(desk))
+    app.register_blueprint(metrics_routes.routes(desk))
     app.register_blueprint(channel_routes.routes(parts, database, Waker(publish_check)))
     app.register_blueprint(reconnect_routes.routes(parts, Waker(publish_check), LatestCodes()))
     app.register_blueprint(health_routes.routes(parts))

@@ -16,6 +16,7 @@ class Description:
     """What a route takes, gives and refuses. `scope` None: it is open to everybody."""
 
     gives: Mapping[int, type[BaseModel]]
+    gives_text: str | None
     refuses: Sequence[int]
     takes: type[BaseModel] | None
     takes_files: Sequence[str]
@@ -40,6 +41,7 @@ class Description:
 def describe(
     *,
     gives: Mapping[int, type[BaseModel]],
+    gives_text: str | None = None,
     refuses: Sequence[int] = (),
     takes: type[BaseModel] | None = None,
     takes_files: Sequence[str] = (),
@@ -52,12 +54,13 @@ def describe(
 ) -> Callable[[View], View]:
     """Say what a route takes, gives and refuses, and which scope it needs. Its docstring is its description.
 
-    `example` is one of its body, `answers` one of its answer. Refusals that come with its kind (a key, a body, a
-    query) are added by themselves. `takes_files` are the types of which its body is one file. A route without a scope
-    is open, or opened by a webhook secret.
+    `example` is one of its body, `answers` one of its answer, `gives_text` one of an answer that is text. Refusals
+    that come with its kind (a key, a body, a query) are added by themselves. `takes_files` are the types of which its
+    body is one file. A route without a scope is open, or opened by a webhook secret.
     """
     said = Description(
         gives=gives,
+        gives_text=gives_text,
         refuses=refuses,
         takes=takes,
         takes_files=takes_files,

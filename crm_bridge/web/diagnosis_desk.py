@@ -1,6 +1,7 @@
 """What the four questions of `/api/whatsapp` answer, asked by the HTTP API or by a blueprint in somebody's CRM.
 
-It reads the request, asks `worker.diagnosis`, and bounds what that may take.
+`/metrics` tells the same standings as figures. It reads the request, asks `worker.diagnosis`, and bounds what that
+may take.
 """
 
 import threading
@@ -11,12 +12,16 @@ from typing import Annotated, Any
 import structlog
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Connection
 
 from crm_bridge.web import json_body
 from crm_bridge.web.bounded import Bounded
 from crm_bridge.web.problems import Problem
 from crm_bridge.web.query import Query, read_query
+from worker import metrics
+from worker.callbacks import overview as callbacks_overview
 from worker.channels import overview
+from worker.channels.overview import ChannelStanding
 from worker.database import snapshot
 from worker.diagnosis import trial, troubleshooting
 from worker.diagnosis.broker_line import BrokerLine
@@ -80,6 +85,10 @@ class DiagnosisDesk:
     def status(self) -> dict[str, Any]:
         return self._database.run(self._read_status)
 
+    def metrics(self) -> bytes:
+        """In Prometheus' text format."""
+        return self._database.run(self._read_metrics)
+
     def diagnostics(self) -> dict[str, Any]:
         """Raises NotFound for a channel that does not exist."""
         return self._diagnosis(read_query(DiagnosticsQuery)).as_json()
@@ -138,20 +147,30 @@ class DiagnosisDesk:
             log.warning("wake_up_not_published", problem=problem, advice="the next sweep finds the message")
 
     def _read_status(self) -> dict[str, Any]:
-        interval_s = self._parts.settings.check_interval_s
         with snapshot(self._parts.engine) as connection:
-            now = self._parts.clock()
-            standings = overview.standings(connection, now=now, check_interval_s=interval_s)
-            read_at, kept = self._rates
-            ids = [standing.id for standing in standings]
-            if time.monotonic() - read_at > RATES_KEPT_S or not kept.keys() >= set(ids):
-                kept = rates(connection, ids, now=now)
-                self._rates = (time.monotonic(), kept)
+            standings, kept = self._standings(connection)
         told = overview.as_json(standings)
         for channel, standing in zip(told["channels"], standings, strict=True):
             hour, day = kept[standing.id]
             channel["rates"] = {"hour": hour.as_json(), "day": day.as_json()}
         return told
+
+    def _read_metrics(self) -> bytes:
+        with snapshot(self._parts.engine) as connection:
+            standings, kept = self._standings(connection)
+            endpoints = callbacks_overview.standings(connection)
+        return metrics.written(standings, kept, endpoints)
+
+    def _standings(self, connection: Connection) -> tuple[list[ChannelStanding], dict[int, tuple[Rates, Rates]]]:
+        now = self._parts.clock()
+        interval_s = self._parts.settings.check_interval_s
+        standings = overview.standings(connection, now=now, check_interval_s=interval_s)
+        read_at, kept = self._rates
+        ids = [standing.id for standing in standings]
+        if time.monotonic() - read_at > RATES_KEPT_S or not kept.keys() >= set(ids):
+            kept = rates(connection, ids, now=now)
+            self._rates = (time.monotonic(), kept)
+        return standings, kept
 
 
 def _read_test() -> TestMessage:

@@ -11,6 +11,7 @@ PLACES = {
     "messages": "/api/messages",
     "status": "/api/whatsapp/status",
     "diagnostics": "/api/whatsapp/diagnostics",
+    "metrics": "/metrics",
     "alive": "/healthz",
     "ready": "/readyz",
 }

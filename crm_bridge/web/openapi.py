@@ -83,6 +83,7 @@ def register(app: APIFlask) -> None:
 def _complete(operation: dict[str, Any], said: Description, parts: Sequence[str]) -> None:
     operation["responses"] = {
         **{str(status): _answer(status, model, said.answers) for status, model in said.gives.items()},
+        **({"200": _text(said.gives_text)} if said.gives_text is not None else {}),
         **{str(status): _problem(status) for status in said.statuses},
     }
     operation["parameters"] = [
@@ -129,6 +130,11 @@ def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _answer(status: int, model: type[BaseModel], example: Any) -> dict[str, Any]:
     body = _schema(model) | ({"example": example} if example is not None else {})
     return {"description": HTTPStatus(status).phrase, "content": {"application/json": body}}
+
+
+def _text(example: str) -> dict[str, Any]:
+    body = {"schema": {"type": "string"}, "example": example}
+    return {"description": HTTPStatus.OK.phrase, "content": {"text/plain": body}}
 
 
 def _problem(status: int) -> dict[str, Any]:
