@@ -1,6 +1,7 @@
 """Real worker, beat and web processes on real servers, to be killed as they are in life."""
 
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -46,6 +47,10 @@ class LiveStack:
     def kill(self, name: str) -> None:
         """kill -9, as the kernel does when memory runs out."""
         _kill_family(self._started.pop(name))
+
+    def freeze(self, name: str) -> None:
+        """It does nothing any more, but its connections stand."""
+        os.kill(self._started[name].pid, signal.SIGSTOP)
 
     def ended(self) -> list[str]:
         """The processes that have ended although nobody ended them."""

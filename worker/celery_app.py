@@ -8,6 +8,7 @@ from celery import Celery, signals
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
+from worker import redis_transport
 from worker.logs import configure_logging
 from worker.parts import forget_parts, parts, warm_up
 from worker.readiness import DatabaseNotReady, require_ready
@@ -46,6 +47,7 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.celeryd_init.connect
 def _be_patient(conf: Any, **_: Any) -> None:
+    redis_transport.use()
     local = str(conf.broker_url).startswith("redis+socket:")
     conf.broker_transport_options = _SOCKET_FILE_OPTIONS if local else WORKER_TRANSPORT
     conf.broker_connection_timeout = 5
