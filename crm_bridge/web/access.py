@@ -11,11 +11,18 @@ from crm_bridge.web.problems import Problem
 from crm_bridge.web.rates import Rates, address_of
 from worker.domain.access import Scope, written
 
+#: What people look at: a browser asks for the key by itself, and shows it as the password of HTTP Basic.
+PAGES = "/dashboard"
 #: Everything below is closed; what else there is tells nothing and takes nothing.
-CLOSED = ("/api/", "/metrics")
+CLOSED = ("/api/", "/metrics", PAGES)
 #: What is open and not counted: webhooks, which come by the hundred and prove themselves, and signs of life.
 UNCOUNTED = ("/webhooks/", "/healthz", "/readyz")
+_PAGE_CHALLENGE = 'Basic realm="Truetick: any name, and an API key as the password", charset="UTF-8"'
 _CHALLENGE = 'Bearer realm="truetick"'
+_ON_PAGES = (
+    "Give any user name, and as the password an API key with the scope read. "
+    "Make one: truetick tokens add NAME --scope read"
+)
 _SENTENCES = {
     "wrong_api_key": "This key is not one of those in TRUETICK_API_KEYS, nor one made by `truetick tokens add`.",
     "expired_api_key": "This key has expired. Make a new one: truetick tokens rotate NAME --expires-in 90d",
@@ -37,10 +44,21 @@ def register(app: APIFlask, keys: KnownKeys, rates: Rates) -> None:
             _lacks(bearer, said.scope)
 
 
+def _shown_key() -> str:
+    shown = request.authorization
+    if shown is not None and shown.type == "basic" and _is_page():
+        return shown.password or ""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _is_page() -> bool:
+    return request.path.startswith(PAGES)
+
+
 def _bearer(keys: KnownKeys, rates: Rates) -> Bearer:
     """Whoever makes this request. Failed attempts are counted by address, and cost a query only up to the limit."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    key = token.strip() if scheme.lower() == "bearer" else ""
+    key = _shown_key()
     bearer = keys.of_environment(key) if key else None
     if bearer is not None:
         return bearer
@@ -62,12 +80,16 @@ def _refuse(code: str, keys: KnownKeys) -> NoReturn:
             "The API is closed because there is no key. Make one with `truetick tokens add NAME --scope send`, or "
             "set TRUETICK_API_KEYS to long random texts, separated by commas, and restart the web server.",
         )
+    if _is_page():
+        raise Problem(401, code, _SENTENCES.get(code, _ON_PAGES), WWW_Authenticate=_PAGE_CHALLENGE)
     if code == "no_api_key":
         raise Problem(401, code, "Send the header `Authorization: Bearer KEY`.", WWW_Authenticate=_CHALLENGE)
     raise Problem(401, code, _SENTENCES[code], WWW_Authenticate=f'{_CHALLENGE}, error="invalid_token"')
 
 
 def _lacks(bearer: Bearer, scope: Scope) -> NoReturn:
+    if _is_page():  # asked for again: a browser would show the same key for ever
+        raise Problem(401, "wrong_api_key", _ON_PAGES, WWW_Authenticate=_PAGE_CHALLENGE)
     raise Problem(
         403,
         "missing_scope",

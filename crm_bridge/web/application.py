@@ -8,6 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from crm_bridge.web import (
     access,
     channel_routes,
+    dashboard_routes,
     diagnosis_routes,
     docs_routes,
     front_routes,
@@ -24,6 +25,7 @@ from crm_bridge.web import (
 from crm_bridge.web.bounded import Bounded
 from crm_bridge.web.diagnosis_desk import DiagnosisDesk
 from crm_bridge.web.known_keys import KnownKeys
+from crm_bridge.web.message_id import MessageIdConverter
 from crm_bridge.web.rates import Rates
 from crm_bridge.web.reconnect_routes import LatestCodes
 from crm_bridge.web.waking import Waker, publish_check, publish_drain, publish_hearing
@@ -54,7 +56,7 @@ def create_app(parts: Parts | None = None) -> APIFlask:
         parts = parts_of_process()
         configure_logging(parts.settings)
     app = APIFlask("crm_bridge.web", title=openapi.TITLE, version=openapi.VERSION, docs_path=None)
-    app.url_map.converters["message"] = message_routes.MessageIdConverter
+    app.url_map.converters["message"] = MessageIdConverter
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False
     if proxies := parts.settings.trusted_proxies:
@@ -70,6 +72,7 @@ def create_app(parts: Parts | None = None) -> APIFlask:
     desk = DiagnosisDesk(parts, database)
     app.register_blueprint(diagnosis_routes.routes(desk))
     app.register_blueprint(metrics_routes.routes(desk))
+    app.register_blueprint(dashboard_routes.routes(parts, database, desk))
     app.register_blueprint(channel_routes.routes(parts, database, Waker(publish_check)))
     app.register_blueprint(reconnect_routes.routes(parts, Waker(publish_check), LatestCodes()))
     app.register_blueprint(health_routes.routes(parts))

@@ -31,6 +31,9 @@ class ListQuery(Query):
         Label | None, Field(description="The recipient, however the number is written.", examples=["70330 09600"])
     ] = None
     crm_ref: Annotated[Label | None, Field(description="What the CRM calls it.")] = None
+    attention: Annotated[
+        bool | None, Field(description="true: those that wait for a person's decision; false: all others.")
+    ] = None
     created_after: Annotated[
         Moment | None,
         Field(description="ISO 8601 with a zone; the first moment that counts.", examples=["2026-11-22T00:00:00Z"]),
@@ -70,6 +73,7 @@ def _filters(query: ListQuery, region: str) -> Filters:
         recipient=recipient,
         unreadable=None if recipient else query.to,
         crm_ref=query.crm_ref,
+        attention=query.attention,
         created_after=query.created_after,
         created_before=query.created_before,
         before_seq=_seq(query.cursor) if query.cursor else None,

@@ -1,17 +1,15 @@
 """`/api/messages`: a CRM hands over messages, asks what became of them, and follows their changes."""
 
-import re
 from collections.abc import Iterable
-from uuid import UUID
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request, url_for
-from werkzeug.routing import BaseConverter
 
 from crm_bridge.web import answers, bulk, composed_answers, examples, idempotency, json_body, message_work, openapi
 from crm_bridge.web.bounded import Bounded, TookTooLong
 from crm_bridge.web.following import FollowQuery, changes
 from crm_bridge.web.listing import ListQuery, list_messages
+from crm_bridge.web.message_id import as_uuid
 from crm_bridge.web.problems import Problem
 from crm_bridge.web.query import read_query
 from crm_bridge.web.waking import Waker
@@ -21,17 +19,6 @@ from worker.domain.message_request import SendRequest, parse_request
 from worker.outbox import people
 from worker.outbox.enqueue import Enqueued
 from worker.parts import Parts
-
-#: What follows /api/messages/ and is no message's id.
-RESERVED = ("bulk", "changes")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-
-
-class MessageIdConverter(BaseConverter):
-    """A part of a path that is meant as a message's id, be it one or not."""
-
-    regex = rf"(?!(?:{'|'.join(RESERVED)})$)[^/]+"
-    part_isolating = True
 
 
 def routes(parts: Parts, database: Bounded, waker: Waker) -> APIBlueprint:
@@ -127,14 +114,14 @@ def _looking(blueprint: APIBlueprint, parts: Parts, database: Bounded) -> None:
     @openapi.describe(gives={200: answers.MessageWithHistory}, refuses=(404, 422))
     def get_message(message_id: str) -> Response:
         """Look a message up, with its newest attempts and events (200 of each at the most), in order."""
-        asked_for = _as_uuid(message_id)
+        asked_for = as_uuid(message_id)
         return jsonify(database.run(lambda: message_work.read(parts, asked_for)))
 
     @blueprint.get("/<message:message_id>/why")
     @openapi.describe(gives={200: composed_answers.Explanation}, refuses=(404, 422))
     def get_why(message_id: str) -> Response:
         """Why a message is where it is: the chain of causes, whose turn it is, what to do, when it should go out."""
-        asked_for = _as_uuid(message_id)
+        asked_for = as_uuid(message_id)
         return jsonify(database.run(lambda: message_work.explain_one(parts, asked_for)))
 
 
@@ -146,7 +133,7 @@ def _deciding(blueprint: APIBlueprint, parts: Parts, database: Bounded, waker: W
 
         What was withdrawn before is answered alike.
         """
-        asked_for = _as_uuid(message_id)
+        asked_for = as_uuid(message_id)
         return jsonify(database.run(lambda: message_work.decide(parts, asked_for, people.cancel)))
 
     @blueprint.post("/<message:message_id>/resend")
@@ -156,15 +143,7 @@ def _deciding(blueprint: APIBlueprint, parts: Parts, database: Bounded, waker: W
 
         If it did arrive, the recipient gets it twice: that is the caller's decision. It takes its former place.
         """
-        asked_for = _as_uuid(message_id)
+        asked_for = as_uuid(message_id)
         message = database.run(lambda: message_work.decide(parts, asked_for, people.resend))
         waker.wake()
         return jsonify(message)
-
-
-def _as_uuid(text: str) -> UUID:
-    if not _UUID.fullmatch(text):
-        raise Problem(
-            422, "bad_message_id", "A message's id is a UUID, such as 019aa7b2-6d4e-4f0a-9d55-1f3a4c5b6d7e."
-        )
-    return UUID(text)

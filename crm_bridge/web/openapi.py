@@ -67,9 +67,9 @@ def register(app: APIFlask) -> None:
         models: set[type[BaseModel]] = {Problem}
         for rule in app.url_map.iter_rules():
             said = description_of(app.view_functions[rule.endpoint])
-            if said is None:
-                continue
             path = _PART.sub(r"{\1}", rule.rule)
+            if said is None or path not in spec["paths"]:  # pages are for people
+                continue
             models |= {*said.gives.values(), *([said.takes] if said.takes else [])}
             for method in (rule.methods or set()) & _METHODS:
                 _complete(spec["paths"][path][method.lower()], said, sorted(rule.arguments))

@@ -52,6 +52,7 @@ def test_every_route_is_described_and_no_other_site_is_named(described: dict[str
         ("GET", "/api/whatsapp/troubleshoot"),
         ("POST", "/api/media"),
         ("POST", "/webhooks/wasender/{channel}"),
+        ("GET", "/metrics"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }
@@ -65,7 +66,7 @@ def test_no_route_that_a_program_calls_is_left_out(sqlite_client: FlaskClient, d
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in sqlite_client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule.startswith(("/api/", "/webhooks/"))
+        if rule.rule.startswith(("/api/", "/webhooks/", "/metrics"))
     }
     assert there <= {(method, path) for method, path, _ in operations(described)}
     for path in ("/", "/docs", "/openapi.json"):
@@ -80,7 +81,7 @@ def test_each_operation_says_its_scope_its_parameters_and_what_it_refuses_with(d
         assert in_path == set(re.findall(r"{(\w+)}", path)), where
         assert all(parameter["description"] and parameter["schema"] for parameter in operation["parameters"]), where
         assert {"414", "429", "431"} <= set(operation["responses"]), where
-        if path.startswith("/api/"):
+        if path.startswith(("/api/", "/metrics")):
             ((scheme, scopes),) = operation["security"][0].items()
             assert (scheme, len(scopes)) == ("apiKey", 1), where
             assert Scope(scopes[0]) in operation["description"], where

@@ -115,6 +115,7 @@ def messages(
     channel: Annotated[str | None, typer.Option(help="Only those of this channel.")] = None,
     to: Annotated[str | None, typer.Option(help="Only those to this number, however it is written.")] = None,
     crm_ref: Annotated[str | None, typer.Option(help="Only those with this reference of the CRM.")] = None,
+    attention: Annotated[bool, typer.Option("--attention", help="Only those that wait for a person.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -123,13 +124,23 @@ def messages(
     Example: `truetick messages --status failed --limit 100`
 
     Example: `truetick messages --to "70330 09600" --json`
+
+    Example: `truetick messages --attention`
     """
     from worker.cli import message_work
 
     for option, given in (("--to", to), ("--crm-ref", crm_ref)):
         if given is not None and any("\ud800" <= char <= "\udfff" for char in given):
             raise typer.BadParameter("it has bytes that are no characters.", param_hint=option)
-    message_work.list_them(status=status, channel=channel, to=to, crm_ref=crm_ref, limit=limit, as_json=as_json)
+    message_work.list_them(
+        status=status,
+        channel=channel,
+        to=to,
+        crm_ref=crm_ref,
+        attention=attention,
+        limit=limit,
+        as_json=as_json,
+    )
 
 
 def why(

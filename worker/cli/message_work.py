@@ -57,7 +57,14 @@ def send(asked: dict[str, Any], *, file: Path | None, as_json: bool) -> None:
 
 
 def list_them(
-    *, status: str | None, channel: str | None, to: str | None, crm_ref: str | None, limit: int, as_json: bool
+    *,
+    status: str | None,
+    channel: str | None,
+    to: str | None,
+    crm_ref: str | None,
+    attention: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
     with workplace() as parts:
         recipient = _address(to, parts.settings.default_region) if to else None
@@ -67,6 +74,7 @@ def list_them(
             recipient=recipient,
             unreadable=None if recipient else to,
             crm_ref=crm_ref,
+            attention=attention or None,
         )
         now = parts.clock()
         with snapshot(parts.engine) as connection:
@@ -76,7 +84,9 @@ def list_them(
     if as_json:
         display.print_json({"messages": [message.as_json() for message in found]})
     elif not found:
-        display.say("No message matches." if any((status, channel, to, crm_ref)) else "There are no messages yet.")
+        display.say(
+            "No message matches." if any((status, channel, to, crm_ref, attention)) else "There are no messages yet."
+        )
     else:
         _show(found, now)
 

@@ -92,12 +92,17 @@ class MessageView:
         }
 
 
+#: Word for word the condition of the partial index.
+_WAITS_FOR_A_PERSON = text("messages.attention IS NOT NULL")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Filters:
     """Which messages to list; None means any. `before_seq` continues a listing.
 
     `recipient` is the address as it is stored. `unreadable` finds what could not be understood, as the CRM wrote it.
-    `created_after` is the first moment that counts, `created_before` the first one that does not.
+    `attention`: those that wait for a person, or all others. `created_after` is the first moment that counts,
+    `created_before` the first one that does not.
     """
 
     status: str | None = None
@@ -105,6 +110,7 @@ class Filters:
     recipient: str | None = None
     unreadable: str | None = None
     crm_ref: str | None = None
+    attention: bool | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     before_seq: int | None = None
@@ -172,6 +178,8 @@ def list_messages(connection: Connection, filters: Filters, *, now: datetime, li
         query = query.where(Message.recipient.is_(None), Message.to == filters.unreadable)
     if filters.crm_ref is not None:
         query = query.where(Message.crm_ref == filters.crm_ref)
+    if filters.attention is not None:
+        query = query.where(_WAITS_FOR_A_PERSON if filters.attention else Message.attention.is_(None))
     if filters.created_after is not None:
         first = _first_created(connection, filters.created_after, -_OUT_OF_ORDER)
         query = query.where(Message.created_at >= filters.created_after, Message.seq >= first)
@@ -293,9 +301,7 @@ _BACKLOG: tuple[Any, ...] = (
     _counted("attention IS NOT NULL"),
 )
 _ATTENTION = (
-    select(Message.channel_id, func.count().label("how_many"))
-    .where(text("messages.attention IS NOT NULL"))
-    .group_by(Message.channel_id)
+    select(Message.channel_id, func.count().label("how_many")).where(_WAITS_FOR_A_PERSON).group_by(Message.channel_id)
 )
 
 
