@@ -48,8 +48,8 @@ class Questions:
 
     @property
     def room(self) -> int:
-        """How many more attempts may be asked about."""
-        return MOST - self._count
+        """How many more attempts may be asked about. A message of which several were taken can have made it more."""
+        return max(0, MOST - self._count)
 
     def __bool__(self) -> bool:
         """Is an answer still to come?"""

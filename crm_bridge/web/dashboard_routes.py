@@ -122,7 +122,7 @@ class _Pages:
             why=why,
             message=message,
             channel=why["channel"],
-            times=[(words, message[name]) for name, words in dashboard_words.TIMES if message[name]],
+            times=dashboard_words.times(message),
         )
 
     def problem(self, refused: Response) -> Response:

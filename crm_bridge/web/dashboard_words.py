@@ -21,7 +21,7 @@ LISTS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("sent", {"status": "sent"}),
 )
 #: The times of a message, in the order in which they come.
-TIMES = (
+_TIMES = (
     ("created_at", "created"),
     ("send_after", "not before"),
     ("accepted_at", "WaSender accepted it"),
@@ -66,6 +66,15 @@ def _asked(query: ListQuery) -> dict[str, str]:
         **({"status": query.status} if query.status else {}),
         **({"attention": "true"} if query.attention else {}),
     }
+
+
+def times(message: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Those that are known; that it may go out at once needs no words."""
+    return [
+        (words, message[name])
+        for name, words in _TIMES
+        if message[name] and not (name == "send_after" and message[name] <= message["created_at"])
+    ]
 
 
 def _moment(written: datetime | str) -> str:

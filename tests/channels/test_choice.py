@@ -12,7 +12,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 
 from tests.outbox.desk import ALICE, BOB, CAROL, Desk
 from worker.channels.choice import LATEST, Wish, choose
-from worker.domain.channel_state import ChannelState
+from worker.domain.channel_state import CONNECTED_AGAIN, ChannelState
 from worker.domain.errors import NotFound
 from worker.domain.message_status import MessageState
 from worker.domain.pace import Pace
@@ -146,6 +146,26 @@ def test_up_goes_before_unknown_before_down_before_stopped(desk: Desk) -> None:
     for expected in reversed(ids):
         assert chosen(desk, ALICE) == [expected]
         desk.set_channel(expected, pool=None)
+
+
+def test_a_channel_that_was_linked_again_is_tried_with_one_stranger_at_a_time(desk: Desk) -> None:
+    back, well = pool(desk, "back", "well")
+    desk.set_channel(back, state=MUTE, reason=CONNECTED_AGAIN, probe_at=desk.now)
+    desk.enqueue(well, stranger(0))
+    assert chosen(desk, *(stranger(index) for index in range(1, 6))) == [back, well, well, well, well]
+
+    desk.enqueue(back, stranger(1))
+    assert chosen(desk, stranger(2)) == [well], "one waits there already"
+
+
+@pytest.mark.parametrize("later_s", [1, None])
+def test_a_channel_that_is_mute_or_was_tried_just_now_gets_no_stranger(desk: Desk, later_s: int | None) -> None:
+    back, well = pool(desk, "back", "well")
+    if later_s is None:
+        desk.set_channel(back, state=MUTE, reason="no_ticks", probe_at=desk.now)
+    else:
+        desk.set_channel(back, state=MUTE, reason=CONNECTED_AGAIN, probe_at=desk.now + timedelta(seconds=later_s))
+    assert chosen(desk, stranger(1)) == [well]
 
 
 def test_a_batch_is_shared_out_by_pace(desk: Desk) -> None:

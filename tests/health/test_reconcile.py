@@ -11,6 +11,7 @@ from tests.conftest import API_KEY
 from tests.drain.scene import Crm, drain, number
 from tests.real_servers import wait_until
 from wasender_sandbox.control import Sandbox
+from worker import asking, evidence
 from worker.database import transaction
 from worker.domain.channel_state import ChannelState
 from worker.evidence import reconcile_messages
@@ -131,3 +132,25 @@ def test_a_mute_session_gets_no_tick_by_being_asked(crm: Crm, parts: Parts, sand
     drain(parts)
     assert not ask(crm, parts)
     assert crm.states() == ["accepted"]
+
+
+def test_more_questions_than_there_is_room_for_end_no_run(
+    crm: Crm, parts: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the ticked ones some are taken even where the others fill a look; and WaSender takes its time."""
+    monkeypatch.setattr(asking, "MOST", 8)
+    monkeypatch.setattr(evidence, "RUN_S", 2.0)
+    parts.settings.reconcile_interval_s = 1.0
+    sandbox.switch("delivered_after_s", 3600)
+    crm.enqueue([f"ticked {index}" for index in range(4)])
+    drain(parts)
+    assert ask(crm, parts) is not None
+    assert crm.states() == ["sent"] * 4
+    sandbox.switch("ack_after_s", 3600)
+    crm.enqueue([f"open {index}" for index in range(10)], to=lambda index: number(100 + index))
+    drain(parts)
+    sandbox.fault("delay", endpoint="info", seconds=0.6)
+
+    ask(crm, parts)
+
+    assert crm.states() == ["sent"] * 4 + ["accepted"] * 10

@@ -4,12 +4,14 @@ from datetime import timedelta
 from itertools import permutations
 
 import pytest
+from sqlalchemy import update
 
 from tests.outbox.desk import ALICE, BOB, CAROL, NOON, SETTLE, Desk
 from worker.channels import states
 from worker.domain.evidence import Ack, Connection, MessageInfo
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import Cause
+from worker.models import Attempt
 from worker.outbox.events import Source
 from worker.outbox.questions import (
     CHECK_LEASE,
@@ -225,6 +227,15 @@ def test_all_attempts_that_wasender_named_are_asked_about(desk: Desk) -> None:
     desk.wait(2)
     rows = desk.write(lambda c: take_due_checks(c, now=desk.now, most=10))
     assert [(row.seq, row.gateway_msg_id) for row in rows] == [(seq, 7), (seq, 9)]
+
+
+def test_what_wasender_gave_no_id_is_looked_at_once_and_not_for_ever(desk: Desk) -> None:
+    seq = desk.accepted(desk.channel(), gateway_msg_id=7)
+    desk.write(lambda c: c.execute(update(Attempt).values(gateway_msg_id=None)))
+    desk.wait(3)
+    assert due(desk) == []
+    assert desk.message(seq).next_check_at is None
+    assert desk.write(next_due_at) is None
 
 
 def test_only_the_answer_to_a_question_counts_as_asked(desk: Desk) -> None:

@@ -293,3 +293,25 @@ def test_a_run_that_was_sending_when_the_channel_became_mute_tries_one_message_a
         time.sleep(0.6)  # in which others would follow, were there any
     assert len(sandbox.requests()) == 5
     assert stage.crm.channel().probes == 1
+
+
+def test_in_a_pool_a_channel_that_was_linked_again_comes_back_by_the_next_strangers_tick(stage: Stage) -> None:
+    stage.crm.channels("north", "south", window=20)
+    for name in ("north", "south"):
+        stage.crm.set_channel(name, pool="main")
+    stage.check()
+    stage.sandbox.mute("north", then="stuck")
+    stage.crm.enqueue(["swallowed"], channel="north")
+    stage.live(300, until=lambda: stage.crm.channel("north").state is ChannelState.MUTE)
+    stage.sandbox.set_status("north", "logged_out")
+    stage.live(300, until=lambda: stage.crm.channel("north").state is ChannelState.DOWN)
+    stage.sandbox.unmute("north")
+    stage.sandbox.scan("north")
+    stage.live(300, until=lambda: stage.crm.channel("north").reason == "connected_again")
+
+    for index in range(5):
+        stage.crm.enqueue([f"to a stranger {index}"], to=lambda _, index=index: number(100 + index), pool="main")
+        stage.live(30)
+
+    assert stage.crm.channel("north").state is ChannelState.UP
+    assert set(stage.crm.states()) == {"delivered"}

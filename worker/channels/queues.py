@@ -8,7 +8,7 @@ from zlib import crc32
 from sqlalchemy import Connection, bindparam, func, literal_column, select
 from sqlalchemy.orm import aliased
 
-from worker.domain.channel_state import ChannelState
+from worker.domain.channel_state import CONNECTED_AGAIN, ChannelState
 from worker.domain.pace import Pacing, rested
 from worker.models import Channel, Message
 
@@ -32,6 +32,8 @@ class Queue:
         self.channel_id: int = row.id
         self._name: str = row.name
         self._hope = _HOPE[row.state]
+        linked_again = row.state is ChannelState.MUTE and row.reason == CONNECTED_AGAIN
+        self._tries_again_at: datetime | None = row.probe_at if linked_again else None
         self._pacing = Pacing.of(row)
         self._next_slot_at: datetime = rested(row.next_slot_at, row.rest_until)
         self._due = list(due)
@@ -42,7 +44,12 @@ class Queue:
     def worth(self, recipient: str | None, rank: int, now: datetime) -> tuple[int, datetime, int]:
         """The lower, the better. Equally busy channels share strangers out by their numbers, always in one way."""
         goes_at = self._pacing.slot_in_turn(max(now, self._next_slot_at), sum(self._due[: rank + 1]))
-        return self._hope, goes_at, crc32(f"{self._name}:{recipient}".encode())
+        return self._hope_at(now), goes_at, crc32(f"{self._name}:{recipient}".encode())
+
+    def _hope_at(self, now: datetime) -> int:
+        """A channel whose session was linked again comes up by a tick only, so one message has to try it."""
+        tries = self._tries_again_at is not None and self._tries_again_at <= now and not any(self._due)
+        return _HOPE[ChannelState.UP] if tries else self._hope
 
 
 def queues_of(connection: Connection, rows: Iterable[Any], *, now: datetime) -> dict[int, Queue]:

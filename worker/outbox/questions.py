@@ -152,7 +152,7 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
     if not seqs:
         return ()
     connection.execute(update(Message).where(Message.seq.in_(seqs)).values(next_check_at=now + CHECK_LEASE))
-    return connection.execute(
+    rows = connection.execute(
         select(
             Attempt.id.label("attempt_id"),
             Message.seq,
@@ -165,6 +165,10 @@ def take_due_checks(connection: Connection, *, now: datetime, most: int) -> Sequ
         .where(Message.seq.in_(seqs), Attempt.gateway_msg_id.is_not(None))
         .order_by(Message.seq, Attempt.number)
     ).all()
+    nameless = set(seqs).difference(row.seq for row in rows)
+    if nameless:  # WaSender has told no id of theirs, so there is nothing that it could be asked
+        connection.execute(update(Message).where(Message.seq.in_(nameless)).values(next_check_at=None))
+    return rows
 
 
 def give_back_checks(connection: Connection, seqs: Collection[int], *, now: datetime) -> None:
