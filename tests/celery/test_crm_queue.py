@@ -1,4 +1,4 @@
-"""A worker that is killed takes no task of a CRM's with it: what it has not stored, the next one finds."""
+"""The queue of the CRMs: a task is taken at once, and no worker that is killed takes one with it."""
 
 from pathlib import Path
 
@@ -55,3 +55,15 @@ def test_what_a_worker_had_taken_stays_in_the_broker_until_it_is_stored(
         stack.worker("second")
         taken = broker.client.hlen("unacked")  # back after the visibility timeout
         wait_until(lambda: len(crm.messages()) >= len(sent) - taken, within_s=15, what="the storing of what waits")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_task_with_a_priority_is_taken_too(environment: dict[str, str], crm: Crm, tmp_path: Path) -> None:
+    """It stands in a list of its own, whatever the priority means to whoever gave it."""
+    with LiveStack(tmp_path, environment) as stack:
+        stack.worker("worker")
+        stack.until_ready("worker")
+        for priority in (0, 3, 9):
+            request = {"to": number(priority), "text": "with a priority"}
+            stack.crm.send_task("truetick.send_message", kwargs=request, priority=priority)
+        wait_until(lambda: len(crm.messages()) == 3, within_s=5, what="the storing of all")
