@@ -79,6 +79,28 @@ def test_what_waits_is_withdrawn_once_and_never_sent(desk: Desk) -> None:
     assert desk.claim([channel_id]).claims == ()
 
 
+def test_what_waits_to_be_sent_again_is_let_go_for_its_first_attempt_may_have_been_read(desk: Desk) -> None:
+    seq = desk.accepted(desk.channel(), ALICE)
+    assert desk.requeue(seq, resent=True)
+    assert cancel(desk, seq) is S.FAILED
+    assert desk.message(seq).error_code == "dropped_by_person"
+    assert desk.events(seq)[-1] == ("queued", "failed", "operator")
+
+    desk.tick(seq, Ack.READ)
+    row = desk.message(seq)
+    assert (row.state, row.error_code, row.read_at) == (S.READ, None, desk.now)
+
+
+def test_what_was_only_ever_refused_is_withdrawn_like_one_that_was_never_tried(desk: Desk) -> None:
+    channel_id = desk.channel()
+    refused, unsent = desk.enqueue(channel_id, ALICE), desk.enqueue(channel_id, BOB)
+    desk.finish(desk.leased_claim(channel_id), Cause.NOT_ON_WHATSAPP)
+    resend(desk, refused)
+    desk.finish(desk.claim_one(channel_id), Cause.CHANNEL_DOWN)
+
+    assert [cancel(desk, seq) for seq in (refused, unsent)] == [S.CANCELLED, S.CANCELLED]
+
+
 @pytest.mark.parametrize("decide", [resend, cancel])
 def test_nobody_decides_while_truetick_can_still_find_out(desk: Desk, decide: Callable[[Desk, int], object]) -> None:
     channel_id = desk.channel()

@@ -146,6 +146,7 @@ class Truths:
             assert row.state is not S.QUEUED or row.recipient not in self.opted_out, "it would wait in vain"
             outs = len(list(self.world.outs(seq)))
             assert outs or row.state not in TICKED_STATES, "called sent, but WhatsApp never had it"
+            assert not outs or row.state is not S.CANCELLED, "called withdrawn, but WhatsApp has it"
             assert outs <= 1 + row.resends, "doubled, though nobody had it sent again"
             assert row.resends <= MOST_RESENDS + self.sent_again_by_a_person[seq]
             assert row.attention is None or row.state in {S.ACCEPTED, S.IN_DOUBT}, "nobody needs to look at it"

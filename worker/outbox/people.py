@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select, update
 from worker.domain.channel_state import ChannelState
 from worker.domain.errors import Conflict, NotFound
 from worker.domain.message_status import MessageState
-from worker.models import Channel, Message
+from worker.domain.outcomes import OutcomeKind
+from worker.models import Attempt, Channel, Message
 from worker.outbox import open_fates, suppressions
 from worker.outbox.events import Source, event, record
 
@@ -50,17 +51,18 @@ def resend(connection: Connection, message_id: UUID, *, now: datetime) -> int:
 
 
 def cancel(connection: Connection, message_id: UUID, *, now: datetime) -> MessageState:
-    """Withdraw what has not been sent; let go of what a person was asked about. Returns the state it has then.
+    """Withdraw what has not been sent; let go of what may have been. Returns the state it has then.
 
+    What waits to be sent again is let go like a doubt: an attempt before this one may have arrived.
     Raises NotFound, and Conflict for one that has arrived, is on its way, or is still being looked into.
     """
     row = _row(connection, message_id)
     if row.state is S.CANCELLED:
         return S.CANCELLED
-    if row.state is S.QUEUED:
+    if row.state is S.QUEUED and not _may_have_gone_out(connection, row.seq):
         _cancel_queued(connection, row, now)
         return S.CANCELLED
-    if _is_a_persons(row):
+    if row.state is S.QUEUED or _is_a_persons(row):
         open_fates.fail(
             connection, row, row.state, now=now, source=Source.OPERATOR, code="dropped_by_person", sentence=_DROPPED
         )
@@ -95,6 +97,13 @@ def _row(connection: Connection, message_id: UUID) -> Any:
     if row is None:
         raise NotFound(f"There is no message {message_id}. It may not have been taken from the queue yet.")
     return row
+
+
+def _may_have_gone_out(connection: Connection, seq: int) -> bool:
+    """Has WaSender taken it once, or has an attempt ended without an answer? A refused one proves that it has not."""
+    not_disproved = (OutcomeKind.ACCEPTED.value, OutcomeKind.UNKNOWN.value)
+    asked = select(Attempt.id).where(Attempt.message_seq == seq, Attempt.outcome.in_(not_disproved)).limit(1)
+    return connection.execute(asked).first() is not None
 
 
 def _is_a_persons(row: Any) -> bool:
