@@ -39,7 +39,7 @@ def check_health(parts: Parts) -> Notice | None:
     with snapshot(parts.engine) as connection:
         channels = standings(connection, now=now, check_interval_s=parts.settings.check_interval_s)
         counted = rates(connection, [channel.id for channel in channels], now=now)
-    days = [Day(channel=channel, rates=counted[channel.id][1]) for channel in channels if channel.has_key]
+    days = [Day(channel=channel, rates=counted[channel.id][1]) for channel in channels if not channel.unused]
     for day in days:
         _log(day)
     if not days:

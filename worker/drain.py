@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from worker.channels import leases, states
 from worker.channels.leases import Lease
 from worker.database import DatabaseAway, snapshot, transaction, was_broken_off
+from worker.domain.channel_state import NO_API_KEY
 from worker.domain.errors import NotConfigured
 from worker.outbox.claims import Claim, Finished, claim_next, put_back_unposted, record_outcomes
 from worker.parts import Parts
@@ -234,7 +235,7 @@ class DrainRun:
         for row in taken:
             try:
                 key = self._parts.vault.channel_key(row.api_key_encrypted)
-                problem = "no_api_key"
+                problem = NO_API_KEY
             except NotConfigured as error:
                 key, problem = None, error.code
             if key is None:

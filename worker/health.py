@@ -8,9 +8,9 @@ from typing import Any
 import structlog
 from sqlalchemy import Row
 
-from worker.channels import checks, registry, states
+from worker.channels import checks, outages, registry, states
 from worker.database import transaction
-from worker.domain.channel_state import ChannelState, remedy, state_after_report
+from worker.domain.channel_state import NO_API_KEY, ChannelState, remedy, state_after_report
 from worker.domain.errors import NotConfigured
 from worker.domain.evidence import Connection, ConnectionReport
 from worker.outbox.events import Source
@@ -39,7 +39,10 @@ def check_channels(parts: Parts, wake: Callable[[], None] = lambda: None) -> boo
             parts.clock(),
             daily_cap=parts.settings.daily_cap,
             first_contact_cap=parts.settings.first_contacts_per_day,
+            has_key=parts.settings.gateway_api_key is not None,
         )
+    with transaction(parts.engine) as connection:
+        outages.follow_use(connection, now=parts.clock())
     with ThreadPoolExecutor(ASKERS, thread_name_prefix="status") as askers:
         while not parts.stopping.is_set():
             now = parts.clock()
@@ -116,5 +119,5 @@ def _ask(parts: Parts, row: Row[Any]) -> ConnectionReport:
     except NotConfigured as error:
         return ConnectionReport(connection=Connection.REFUSED, word=error.code)
     if key is None:
-        return ConnectionReport(connection=Connection.REFUSED, word="no_api_key")
+        return ConnectionReport(connection=Connection.REFUSED, word=NO_API_KEY)
     return parts.gateway.status(key.get_secret_value())

@@ -22,8 +22,9 @@ EXAMPLE = 'truetick_messages_pending{channel="default"} 12.0\ntruetick_channel_f
 
 _OF_CHANNELS: Mapping[str, tuple[str, Callable[[ChannelStanding], float | datetime | None]]] = {
     "channel_flowing": (
-        "1: it can send by fresh evidence, and nothing holds it up. Alert on 0.",
-        lambda channel: float(channel.flowing),
+        "1: it can send by fresh evidence, and nothing holds it up. Alert on 0. None of a channel without a key that "
+        "nothing waits for.",
+        lambda channel: None if channel.unused else float(channel.flowing),
     ),
     "channel_verified": (
         "1: its state rests on an answer of WaSender that is fresh enough to trust.",

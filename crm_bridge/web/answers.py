@@ -145,7 +145,8 @@ class Channel(_Shape):
 
 
 class WhatsappStatus(_Shape):
-    """All channels and their sums; `all_up` (states) and `all_flowing` (messages) count the channels with a key."""
+    """All channels and their sums. `all_up` (states) and `all_flowing` (messages) leave out a channel without a key
+    that no message waits for."""
 
     channels: list[Channel]
     all_up: bool

@@ -67,6 +67,22 @@ def test_status_is_1_when_the_channel_is_up_but_wasender_does_not_answer_well(
     assert (told.all_up, told.all_flowing, told.channels[0].flowing) == (True, False, False)
 
 
+def test_status_leaves_out_a_default_channel_without_a_key_until_messages_wait_for_it(
+    on: Truetick, parts_here: Parts, sandbox: Sandbox
+) -> None:
+    parts_here.settings.gateway_api_key = None
+    on("channels", "pause", "default")
+    sandbox.create_channel("sales", api_key="5b" * 32)
+    on("channels", "add", "sales", "--api-key", "5b" * 32)
+    health.check_channels(parts_here)
+
+    said = on("status")
+    assert (said.code, "All channels are up." in said.out, "resume" in said.out) == (0, True, False)
+
+    on("send", "7033009600", "Hello")
+    assert on("status").code == 1
+
+
 def test_status_is_1_when_there_is_no_channel_or_nobody_checked(on: Truetick) -> None:
     assert on("status").code == 1
 

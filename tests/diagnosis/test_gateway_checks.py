@@ -16,7 +16,9 @@ from tests.live_stack import ROOT
 from tests.truth.stage import Stage
 from wasender_sandbox.control import Sandbox
 from worker import health
-from worker.diagnosis import examination, judging_setup
+from worker.channels import states
+from worker.database import transaction
+from worker.diagnosis import examination, judging_setup, troubleshooting
 from worker.diagnosis.diagnoser import Diagnoser
 from worker.diagnosis.facts import Trouble
 from worker.diagnosis.guide import entry_for
@@ -345,3 +347,37 @@ def test_of_many_channels_wasender_is_asked_about_a_few_and_the_ill_are_listed(
     assert len(listed) == 20
     assert "channel-24" in listed, "it failed; of the others it is only not known whether they send"
     assert diagnosis.left_out == 6
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_default_channel_without_a_key_fails_only_while_messages_wait_for_it(
+    ward: Ward, parts: Parts, stage: Stage, paused: bool
+) -> None:
+    parts.settings.gateway_api_key = None
+    stage.crm.channels("sales", pace="1/5", window=1)
+    stage.pass_time(60)
+    health.check_channels(parts)
+    stage.crm.enqueue(["Hello"], channel="sales")
+    stage.send()
+    stage.ticks(1)
+    stage.pass_time(2.5)
+    stage.ask()
+    if paused:
+        with transaction(parts.engine) as connection:
+            states.pause(connection, stage.crm.channel().id, now=parts.clock())
+    diagnosis = ward.diagnose()
+    assert diagnosis.proven, diagnosis.summary
+    assert troubleshooting.troubleshoot(diagnosis) == []
+
+    stage.crm.enqueue(["to nowhere"])
+    stage.pass_time(60)
+    health.check_channels(parts)
+    diagnosis = ward.diagnose()
+
+    assert not diagnosis.proven
+    on_default = {finding.check: finding for finding in diagnosis.findings if finding.channel == "default"}
+    for name in ("api_key", "sending_proven"):
+        assert (on_default[name].verdict, on_default[name].code) == ("failed", "no_api_key")
+        assert "one message waits" in on_default[name].evidence
+        assert "WASENDER_API_KEY" in str(on_default[name].remedy)
+    assert troubleshooting.troubleshoot(diagnosis)[0].entry.title == "There is no API key"

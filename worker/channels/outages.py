@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, and_, exists, func, insert, literal, lit
 
 from worker.database import insert_unless_there
 from worker.domain.alarm import alarm_after
-from worker.domain.channel_state import ChannelState
+from worker.domain.channel_state import NO_API_KEY, ChannelState, lacks_key
 from worker.models import Channel, Message, Outage, OutageMessage
 from worker.outbox.events import Source
 from worker.outbox.openness import is_open
@@ -29,9 +29,9 @@ def moved(
 ) -> None:
     """Keep the outage of a channel in step with its state, which has just changed.
 
-    `channel` is its row before the change.
+    `channel` is its row before the change. One without a key is no outage while nothing waits for it: it is not used.
     """
-    if state is ChannelState.UP:
+    if state is ChannelState.UP or _is_unused(connection, channel.id, state, reason):
         _close(connection, channel.id, now=now, source=source)
     elif state in BROKEN:
         opened = _open_outage(connection, channel.id)
@@ -47,6 +47,35 @@ def moved(
             .where(Outage.channel_id == channel.id, Outage.ended_at.is_(None), Outage.alarmed_at.is_(None))
             .values(alarm_due_at=None)
         )
+
+
+def follow_use(connection: Connection, *, now: datetime) -> None:
+    """Open an outage of each channel without a key that messages have come to wait for; close it when none do."""
+    keyless = (
+        select(Channel.__table__)
+        .where(Channel.reason == NO_API_KEY, Channel.state.in_((ChannelState.BLOCKED, ChannelState.PAUSED)))
+        .order_by(Channel.id)
+        .with_for_update(key_share=True)
+    )
+    for channel in connection.execute(keyless).all():
+        if not _any_pending(connection, channel.id):
+            _close(connection, channel.id, now=now, source=Source.WORKER)
+        elif channel.state is ChannelState.BLOCKED and _open_outage(connection, channel.id) is None:
+            _open(connection, channel, channel.state, channel.reason, now=now, source=Source.WORKER)
+
+
+def _is_unused(connection: Connection, channel_id: int, state: ChannelState, reason: str) -> bool:
+    return lacks_key(state, reason) and not _any_pending(connection, channel_id)
+
+
+def _any_pending(connection: Connection, channel_id: int) -> bool:
+    """In three parts, for there is an index of each."""
+    queued = Message.state == literal_column("'queued'")
+    for part in (queued, is_open("messages"), Message.attention.is_not(None)):
+        asked = select(Message.seq).where(Message.channel_id == channel_id, part).limit(1)
+        if connection.execute(asked).first() is not None:
+            return True
+    return False
 
 
 def _open_outage(connection: Connection, channel_id: int) -> Any:

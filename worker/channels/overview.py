@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from worker.channels import registry
-from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.channel_state import ChannelState, lacks_key, remedy
 from worker.domain.message_status import MessageState
 from worker.domain.pace import Pacing, rested
 from worker.domain.pending_reason import ChannelView
@@ -65,7 +65,12 @@ class ChannelStanding:
     @property
     def has_key(self) -> bool:
         """Has it a key to send with? A worker found out, for keys may stand in the worker's environment alone."""
-        return not (self.state is ChannelState.BLOCKED and self.reason == "no_api_key")
+        return not lacks_key(self.state, self.reason)
+
+    @property
+    def unused(self) -> bool:
+        """It has no key, and nothing waits for one: that is nobody's trouble, and it counts nowhere."""
+        return not self.has_key and not self.pending
 
     @property
     def shown_state(self) -> str:
@@ -138,15 +143,15 @@ def as_json(channels: Sequence[ChannelStanding]) -> dict[str, Any]:
 
 
 def all_up(channels: Sequence[ChannelStanding]) -> bool:
-    """Can every channel with a key send? False when there is none."""
-    keyed = [channel for channel in channels if channel.has_key]
-    return bool(keyed) and all(channel.sends for channel in keyed)
+    """Can every channel send that is used? False when there is none."""
+    used = [channel for channel in channels if not channel.unused]
+    return bool(used) and all(channel.sends for channel in used)
 
 
 def all_flowing(channels: Sequence[ChannelStanding]) -> bool:
-    """Do messages go out on every channel with a key? False when there is none."""
-    keyed = [channel for channel in channels if channel.has_key]
-    return bool(keyed) and all(channel.flowing for channel in keyed)
+    """Do messages go out on every channel that is used? False when there is none."""
+    used = [channel for channel in channels if not channel.unused]
+    return bool(used) and all(channel.flowing for channel in used)
 
 
 def _standing(

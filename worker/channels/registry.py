@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select, update
 
+from worker.channels.states import BY_A_PERSON
 from worker.database import insert_unless_there
-from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState
+from worker.domain.channel_state import DEFAULT_CHANNEL, NO_API_KEY, ChannelState
 from worker.domain.errors import Conflict, InvalidRequest, NotFound
 from worker.domain.pace import Pace, Pacing
 from worker.models import Channel
@@ -47,12 +48,17 @@ def follow_environment(
     *,
     daily_cap: int | None = None,
     first_contact_cap: int | None = None,
+    has_key: bool = True,
 ) -> None:
     """Keep the default channel as the workers' environment says. Only workers know; a shell's settings may differ.
 
-    A channel that waits for midnight because of its cap goes on at once when the cap is raised or taken away.
+    Where that has no key for it and there are other channels, none is made: nobody has asked for it. A channel that
+    waits for midnight because of its cap goes on at once when the cap is raised or taken away.
     """
+    if not has_key and _others_alone(connection):
+        return
     default = ensure_default(connection, pace, now, daily_cap=daily_cap)
+    _note_whether_paused_without_key(connection, default, has_key=has_key)
     differs = or_(
         Channel.pace_messages != pace.messages,
         Channel.pace_seconds != pace.seconds,
@@ -75,6 +81,21 @@ def follow_environment(
             first_contact_cap=first_contact_cap,
             next_slot_at=slot,
         )
+    )
+
+
+def _others_alone(connection: Connection) -> bool:
+    names = connection.execute(select(Channel.name)).scalars().all()
+    return bool(names) and DEFAULT_CHANNEL not in names
+
+
+def _note_whether_paused_without_key(connection: Connection, default: int, *, has_key: bool) -> None:
+    """Nobody asks about a paused channel, so its reason would not tell."""
+    before, after = (NO_API_KEY, BY_A_PERSON) if has_key else (BY_A_PERSON, NO_API_KEY)
+    connection.execute(
+        update(Channel)
+        .where(Channel.id == default, Channel.state == ChannelState.PAUSED, Channel.reason == before)
+        .values(reason=after)
     )
 
 

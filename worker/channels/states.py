@@ -6,7 +6,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from worker.channels import outages
-from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState, ChannelVerdict, state_after_report
+from worker.domain.channel_state import (
+    DEFAULT_CHANNEL,
+    NO_API_KEY,
+    ChannelState,
+    ChannelVerdict,
+    lacks_key,
+    state_after_report,
+)
 from worker.domain.errors import Conflict
 from worker.domain.evidence import Connection as Connectivity
 from worker.domain.evidence import ConnectionReport
@@ -87,9 +94,15 @@ def block(connection: Connection, channel_id: int, reason: str, *, now: datetime
 
 
 def pause(connection: Connection, channel_id: int, *, now: datetime, reason: str = BY_A_PERSON) -> None:
-    """Stop a channel because a person says so; harmless when it is paused, but a person's pause outlasts others."""
+    """Stop a channel because a person says so; harmless when it is paused, but a person's pause outlasts others.
+
+    That it has no key to send with stays known.
+    """
     kept = _locked(connection, channel_id)
-    if kept.state is not ChannelState.PAUSED or (kept.reason != reason and reason == BY_A_PERSON):
+    by_a_person = reason == BY_A_PERSON
+    if by_a_person and lacks_key(kept.state, kept.reason):
+        reason = NO_API_KEY
+    if kept.state is not ChannelState.PAUSED or (kept.reason != reason and by_a_person):
         verdict = ChannelVerdict(ChannelState.PAUSED, reason)
         _write(connection, kept, verdict, now=now, source=Source.OPERATOR)
 

@@ -79,7 +79,8 @@ def _state(channel: ChannelStanding) -> str:
 
 
 def advise(found: Sequence[ChannelStanding]) -> None:
-    for channel in found:
+    counted = [channel for channel in found if not channel.unused] or found
+    for channel in counted:
         if channel.action:
             display.say(f"{channel.name}: {channel.action}", style="yellow")
         if channel.note:
@@ -87,8 +88,8 @@ def advise(found: Sequence[ChannelStanding]) -> None:
     if overview.all_flowing(found):
         display.say("All channels are up.", style="green")
     elif overview.all_up(found):
-        held_up = sum(not channel.flowing for channel in found if channel.has_key)
-        display.say(f"All channels are up, but messages do not flow on {held_up} of {len(found)}.", style="red")
+        held_up = sum(not channel.flowing for channel in counted)
+        display.say(f"All channels are up, but messages do not flow on {held_up} of {len(counted)}.", style="red")
     elif found:
-        cannot = sum(not channel.sends for channel in found)
-        display.say(f"{cannot} of {len(found)} channels cannot be relied on to send.", style="red")
+        cannot = sum(not channel.sends for channel in counted)
+        display.say(f"{cannot} of {len(counted)} channels cannot be relied on to send.", style="red")

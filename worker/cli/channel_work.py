@@ -19,7 +19,7 @@ LONGEST_SECRET = 512
 
 
 def status(*, as_json: bool) -> bool:
-    """Show how the channels stand; True when messages flow on every channel with a key."""
+    """Show how the channels stand; True when messages flow on every channel that is used."""
     with workplace() as parts:
         found, now = standings(parts)
     if as_json:

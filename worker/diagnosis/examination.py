@@ -103,7 +103,7 @@ def _subjects(parts: Parts, stored: DatabaseLook | Trouble, channel: str | None)
 
 def _well(subject: Subject) -> tuple[bool, bool, str]:
     flowing = subject.facts is not None and subject.facts.standing.flowing
-    return flowing, subject.keyless, subject.name
+    return flowing, subject.keyless and not subject.waiting, subject.name
 
 
 def _subject(parts: Parts, facts: ChannelFacts) -> Subject:

@@ -66,6 +66,15 @@ class Subject:
         return self.facts is None or self.facts.row.checked_at is None or not self.facts.standing.has_key
 
     @property
+    def waiting(self) -> int:
+        """How many of its messages are pending."""
+        return self.facts.standing.pending if self.facts else 0
+
+    @property
+    def what_waits(self) -> str:
+        return "one message waits" if self.waiting == 1 else f"{self.waiting:,} messages wait"
+
+    @property
     def verified_at(self) -> datetime | None:
         """When WaSender last answered a worker about it, if that is lately enough to trust."""
         if self.facts is None or not self.facts.standing.verified:

@@ -82,8 +82,8 @@ class ChannelVerdict:
     says: str
 
     @property
-    def keyed(self) -> bool:
-        """Has it a key, so that it can be expected to send?"""
+    def used(self) -> bool:
+        """Has it a key, or do messages wait for one, so that it is expected to send?"""
         return self.verdict is not Verdict.SKIPPED
 
 
@@ -100,25 +100,25 @@ class Diagnosis:
 
     @property
     def proven(self) -> bool:
-        """Is sending proven on every channel with a key? False when there is none."""
-        keyed = [channel for channel in self.channels if channel.keyed]
-        return bool(keyed) and all(channel.verdict is Verdict.OK for channel in keyed)
+        """Is sending proven on every channel that is used? False when there is none."""
+        used = [channel for channel in self.channels if channel.used]
+        return bool(used) and all(channel.verdict is Verdict.OK for channel in used)
 
     @property
     def summary(self) -> str:
-        keyed = [channel for channel in self.channels if channel.keyed]
+        used = [channel for channel in self.channels if channel.used]
         failed = dict.fromkeys(finding.check for finding in self.findings if finding.verdict is Verdict.FAILED)
         besides = f" Failed all the same: {', '.join(failed)}." if failed else ""
-        if not keyed:
+        if not used:
             return "Sending is not proven: no channel with an API key was found."
-        unproven = [channel for channel in keyed if channel.verdict is not Verdict.OK]
+        unproven = [channel for channel in used if channel.verdict is not Verdict.OK]
         if not unproven:
-            on = f"channel {keyed[0].name}" if len(keyed) == 1 else f"all {len(keyed)} channels"
+            on = f"channel {used[0].name}" if len(used) == 1 else f"all {len(used)} channels"
             return f"Sending is proven on {on}.{besides}"
         named = ", ".join(channel.name for channel in unproven[:5]) + (", …" if len(unproven) > 5 else "")
-        if len(keyed) == 1:
+        if len(used) == 1:
             return f"Sending is not proven on channel {named}."
-        return f"Sending is not proven on {len(unproven)} of {len(keyed)} channels: {named}."
+        return f"Sending is not proven on {len(unproven)} of {len(used)} channels: {named}."
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `GET /api/whatsapp/diagnostics` and of `truetick check --json`."""

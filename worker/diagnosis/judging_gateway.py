@@ -3,7 +3,7 @@
 from worker.diagnosis.facts import Facts, Subject, Trouble, looks_like_access_token
 from worker.diagnosis.finding import Finding, Verdict
 from worker.domain.account import Problem, ProblemCode
-from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.channel_state import NO_API_KEY, ChannelState, remedy
 from worker.domain.durations import lasting
 from worker.domain.evidence import Connection
 from worker.domain.outcomes import Cause
@@ -135,14 +135,17 @@ def _key(verdict: Verdict, code: str, sentence: str, subject: Subject, *, by_wor
 
 
 def _no_key(subject: Subject, facts: Facts) -> Finding:
-    """A channel without a key is nobody's trouble while another one has one; without any, nothing can be sent."""
+    """A channel without a key is nobody's trouble while another one has one and nothing waits for this one."""
     alone = all(other.keyless for other in facts.subjects)
+    said = "There is no API key to send with." if alone else "It has no API key, so it is not used."
+    if subject.waiting:
+        said = f"There is no API key to send with, and {subject.what_waits}."
     return Finding(
         check="api_key",
-        verdict=V.FAILED if alone else V.SKIPPED,
-        code="no_api_key",
-        evidence="There is no API key to send with." if alone else "It has no API key, so it is not used.",
-        remedy=remedy(ChannelState.BLOCKED, "no_api_key", subject.name),
+        verdict=V.FAILED if alone or subject.waiting else V.SKIPPED,
+        code=NO_API_KEY,
+        evidence=said,
+        remedy=remedy(ChannelState.BLOCKED, NO_API_KEY, subject.name),
         channel=subject.name,
     )
 

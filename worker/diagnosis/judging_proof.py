@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from worker.diagnosis.facts import Facts, Subject, Trouble
 from worker.diagnosis.finding import ChannelVerdict, Finding, Verdict
-from worker.domain.channel_state import KEY_ROTATION, ChannelState, remedy, state_after_report
+from worker.domain.channel_state import KEY_ROTATION, NO_API_KEY, ChannelState, remedy, state_after_report
 from worker.domain.durations import lasting
 from worker.domain.evidence import Connection
 
@@ -35,8 +35,12 @@ def verdicts(findings: Sequence[Finding]) -> list[ChannelVerdict]:
 
 
 def _no_reason_to_look(subject: Subject, facts: Facts) -> Finding | None:
+    if subject.keyless and subject.waiting:
+        advice = remedy(ChannelState.BLOCKED, NO_API_KEY, subject.name)
+        said = f"It has no API key to send with, and {subject.what_waits}."
+        return _finding(V.FAILED, NO_API_KEY, said, subject, advice)
     if subject.keyless:
-        return _finding(V.SKIPPED, "no_api_key", "It has no API key, so it cannot send.", subject)
+        return _finding(V.SKIPPED, NO_API_KEY, "It has no API key, so it cannot send.", subject)
     if isinstance(facts.database, Trouble):
         said = "Ticks are kept in the database, which cannot be read."
         return _finding(V.UNVERIFIED, "database", said, subject, "Mend the database first: see its own check.")

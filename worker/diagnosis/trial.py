@@ -18,7 +18,7 @@ from worker.channels import registry
 from worker.database import snapshot, transaction
 from worker.diagnosis.stages import Stage, stages_of
 from worker.diagnosis.trial_report import TrialReport, report_of
-from worker.domain.channel_state import DEFAULT_CHANNEL, ChannelState
+from worker.domain.channel_state import DEFAULT_CHANNEL, NO_API_KEY, ChannelState
 from worker.domain.errors import Conflict, NotFound
 from worker.domain.message_request import parse_request
 from worker.domain.message_status import TICKED_STATES, MessageState
@@ -93,7 +93,7 @@ def _usual_channel(connection: Connection, parts: Parts) -> str:
     rows = registry.all_channels(connection)
     keyed = [row.name for row in rows if row.api_key_encrypted is not None]
     # Nobody knows of a key for the default channel: neither this process, nor a worker that looked for it.
-    keyless = all(row.name != DEFAULT_CHANNEL or row.reason == "no_api_key" for row in rows)
+    keyless = all(row.name != DEFAULT_CHANNEL or row.reason == NO_API_KEY for row in rows)
     if parts.settings.gateway_api_key is None and keyless and len(keyed) == 1:
         return str(keyed[0])
     return DEFAULT_CHANNEL

@@ -34,6 +34,10 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 #: Why a channel is paused while its key is replaced.
 KEY_ROTATION = "key_rotation"
 
+#: Why a channel is blocked that has no key to send with, and one that was paused without one. Only workers know: the
+#: default channel's key stands in their environment.
+NO_API_KEY = "no_api_key"
+
 #: Why a channel is mute whose session was lost and is connected again since it fell silent.
 CONNECTED_AGAIN = "connected_again"
 
@@ -41,7 +45,7 @@ CONNECTED_AGAIN = "connected_again"
 BLOCK_RETRY_AFTER = timedelta(minutes=10)
 #: Blocks that a good answer of `GET /status` disproves at once.
 DISPROVED_BY_STATUS = frozenset(
-    {Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, "no_api_key", "no_secret_key", "bad_secret_key", "wrong_secret_key"}
+    {Cause.BAD_KEY, Cause.WRONG_CREDENTIAL, NO_API_KEY, "no_secret_key", "bad_secret_key", "wrong_secret_key"}
 )
 
 
@@ -49,6 +53,11 @@ DISPROVED_BY_STATUS = frozenset(
 class ChannelVerdict:
     state: ChannelState
     reason: str
+
+
+def lacks_key(state: ChannelState, reason: str) -> bool:
+    """Has it no key to send with, by what a worker found out?"""
+    return state in {C.BLOCKED, C.PAUSED} and reason == NO_API_KEY
 
 
 def state_after_report(
@@ -91,7 +100,7 @@ _REMEDY_OF_WORD = {
     "connecting": "WaSender is reconnecting by itself. If it lasts longer than five minutes, restart the session.",
     "disconnected": "WaSender has lost the phone. Check that it is online; if it lasts, restart the session.",
     Cause.BAD_KEY: "Give it the session's API key from WaSender: truetick channels set-key {name}",
-    "no_api_key": "Give it the session's API key from WaSender: truetick channels set-key {name}",
+    NO_API_KEY: "Give it the session's API key from WaSender: truetick channels set-key {name}",
     "no_secret_key": "Set TRUETICK_SECRET_KEY to the key that encrypted this channel, and restart.",
     "bad_secret_key": "TRUETICK_SECRET_KEY is not 32 bytes in url-safe base64 (44 characters). "
     "Set it to the key that encrypted this channel, and restart.",
@@ -105,7 +114,7 @@ _REMEDY_OF_WORD = {
 }
 _REMEDY_OF_DEFAULT = {
     Cause.BAD_KEY: "Copy the session's API key from WaSender into WASENDER_API_KEY and restart.",
-    "no_api_key": "Set WASENDER_API_KEY to the session's API key from WaSender and restart.",
+    NO_API_KEY: "Set WASENDER_API_KEY to the session's API key from WaSender and restart.",
     Cause.WRONG_CREDENTIAL: "Set WASENDER_API_KEY to the session's API key, not to the personal access token.",
 }
 
