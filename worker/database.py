@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
-from worker.var_folder import writing_to
+from worker.var_folder import make_private, make_private_file, writing_to
 
 Result = TypeVar("Result")
 
@@ -70,7 +70,8 @@ def _open_sqlite(url: str, path: str | None, *, may_create: bool) -> Engine:
     if path and path != ":memory:" and may_create:
         folder = Path(path).parent
         with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private(folder)
+            make_private_file(Path(path))  # SQLite gives -wal and -shm the modes that the database has
     engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
 
     _SQLITE_WRITERS[engine] = threading.RLock()

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from worker.domain.errors import NotConfigured
 from worker.settings import Settings
-from worker.var_folder import writing_to
+from worker.var_folder import make_private, writing_to
 
 KEY_FILE = "secret-key"
 #: How many secrets are kept decrypted: as many as a process has channels.
@@ -84,7 +84,7 @@ def _create_once(path: Path) -> None:
     """The file appears with its whole key or not at all, and the first of several who make it wins."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-") as fresh:  # readable by its owner only
         fresh.write(Fernet.generate_key())
         fresh.flush()

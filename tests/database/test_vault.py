@@ -76,7 +76,7 @@ def test_one_machine_makes_its_key_on_the_first_seal_for_its_owner_alone(tmp_pat
     assert not folder.exists(), "opening makes no key that could not fit"
     sealed = seal_here(folder)
     kept = folder / KEY_FILE
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert (stat.S_IMODE(kept.stat().st_mode), stat.S_IMODE(folder.stat().st_mode)) == (0o600, 0o700)
     assert [path.name for path in folder.iterdir()] == [KEY_FILE]
     assert vault(TRUETICK_VAR_DIR=folder).open(sealed).get_secret_value() == SECRET
     assert vault(TRUETICK_SECRET_KEY=kept.read_text()).open(sealed).get_secret_value() == SECRET

@@ -76,7 +76,7 @@ def test_a_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> No
     first = kept_key(path)
     assert len(first) == 64
     assert kept_key(path) == first
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
     assert [file.name for file in path.parent.iterdir()] == ["api-key"]
 
 

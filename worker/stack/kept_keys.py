@@ -4,13 +4,13 @@ import os
 import secrets
 from pathlib import Path
 
-from worker.var_folder import writing_to
+from worker.var_folder import make_private, writing_to
 
 
 def kept_key(path: Path, size: int = 32) -> str:
     """The key in that file; made on the first call. Two first calls at once agree on one key."""
     with writing_to(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
     key = _read(path)
     if key:
         return key

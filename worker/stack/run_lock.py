@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from worker.stack.errors import StackFailed
-from worker.var_folder import writing_to
+from worker.var_folder import make_private, writing_to
 
 #: How long a start waits for the children of a supervisor that was killed.
 LEFTOVERS_S = 60.0
@@ -27,7 +27,7 @@ def only_one(var_dir: Path, on_wait: Callable[[str], None], leftovers_s: float =
     """
     with ExitStack() as opened:
         with writing_to(var_dir):
-            var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # what the CRM writes to its customers is private
+            make_private(var_dir)
             own_fd = _open(var_dir / "truetick.lock", opened)
         if not _taken(own_fd):
             raise StackFailed(
