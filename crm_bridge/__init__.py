@@ -1,7 +1,7 @@
 """What a CRM touches: `Truetick` sends through the broker, `send_in` within the CRM's own transaction, and `web` is
 the HTTP API. It stands on `worker`, and `worker` knows nothing of it.
 
-Nothing is loaded before it is used: `from crm_bridge import Truetick` needs Celery alone.
+Nothing is loaded before it is used: `from crm_bridge import Truetick` needs Celery alone, with its broker's library.
 """
 
 from importlib import import_module

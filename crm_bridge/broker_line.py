@@ -3,7 +3,8 @@
 Looking its name up, trying each of its addresses and shaking hands may take long, and nothing interrupts them. So a
 thread does the publishing, and whoever waits for it gives up in time; a gate keeps it from publishing after that.
 
-Needs Celery and nothing else. Settings of the CRM's own Celery, in its code or its environment, do not reach it.
+Needs Celery with its broker's library, and nothing else. Settings of the CRM's own Celery, in its code or its
+environment, do not reach it.
 """
 
 import os
@@ -22,6 +23,7 @@ from kombu.pools import ProducerPool
 try:
     from redis.exceptions import AuthenticationError, ResponseError
 except ImportError:  # another broker than Redis
+    _HAS_REDIS = False
 
     class ResponseError(Exception):  # type: ignore[no-redef]
         """Never raised."""
@@ -29,7 +31,11 @@ except ImportError:  # another broker than Redis
     class AuthenticationError(Exception):  # type: ignore[no-redef]
         """Never raised."""
 
+else:
+    _HAS_REDIS = True
 
+#: What kombu opens with the redis library. Without it, it stumbles over itself, here or only when it publishes.
+_OF_REDIS: Final = ("redis://", "rediss://", "redis+socket://", "sentinel://")
 #: All in all; what is left of 1.5 s is for a busy machine.
 WITHIN_S: Final = 1.3
 #: Connecting to one address, and each question after that.
@@ -79,8 +85,15 @@ class BrokerLine:
             raise ValueError("broker_url has to be the broker's address, such as redis://broker.example:6379/0")
         self._url = broker_url
         self._lines: dict[int, tuple[Celery, ProducerPool]] = {}
+        if broker_url.startswith(_OF_REDIS) and not _HAS_REDIS:
+            raise ImportError("the library for redis:// is missing: pip install 'celery[redis]'")
         try:
             Connection(broker_url)  # connects nowhere
+        except ImportError:
+            raise ImportError(
+                "the library for such a broker_url is missing: install Celery with the extra for it, "
+                "as 'celery[sqs]' is for sqs://"
+            ) from None
         except Exception:  # its sentence would show a part of the password
             raise ValueError(
                 "broker_url cannot be understood; signs such as / and # in a password are %-encoded"

@@ -1,4 +1,7 @@
-"""The client of a Python CRM: hands messages to Truetick through the broker. Needs Celery, and nothing else."""
+"""The client of a Python CRM: hands messages to Truetick through the broker.
+
+Needs Celery with the broker's library (`celery[redis]`), and nothing else.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, Self, Unpack
@@ -22,7 +25,8 @@ class Truetick:
     """
 
     def __init__(self, broker_url: str, *, queue: str = QUEUE) -> None:
-        """`broker_url` is the CELERY_BROKER_URL of Truetick's workers. Raises ValueError if it is no address."""
+        """`broker_url` is the CELERY_BROKER_URL of Truetick's workers. Raises ValueError if it is no address, and
+        ImportError where the library for such a broker is missing."""
         self._line = BrokerLine(broker_url)
         self._queue = queue
 

@@ -297,15 +297,25 @@ def test_the_crms_current_celery_app_stays_its_own(truetick: Truetick) -> None:
     assert current_app.main == "crm"
 
 
-def test_it_needs_celery_and_nothing_else_of_ours() -> None:
-    code = """
+def run_without(libraries: set[str], code: str) -> str:
+    """What a program says where these are not installed."""
+    blocked = f"""
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top in {"sqlalchemy", "flask", "apiflask", "phonenumbers", "worker", "pydantic", "structlog", "requests"}:
-            raise ImportError(f"{name} is blocked")
+        if name.partition(".")[0] in {libraries!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}")
 sys.meta_path.insert(0, Blocked())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", blocked + code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_needs_celery_and_nothing_else_of_ours() -> None:
+    code = """
 from crm_bridge import NotEnqueued, Truetick
 Truetick(broker_url="redis://127.0.0.1:9/0")
 try:
@@ -313,8 +323,41 @@ try:
 except NotEnqueued:
     print("fine")
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
-    assert done.stdout == "fine\n", done.stderr
+    ours = {"sqlalchemy", "flask", "apiflask", "phonenumbers", "worker", "pydantic", "structlog", "requests"}
+    assert run_without(ours, code) == "fine\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://:top/secret@broker:6379/0", "rediss://broker:6379/0"),
+        *("redis+socket:///var/broker/valkey.sock?virtual_host=0", "sentinel://broker:26379"),
+    ],
+)
+def test_where_the_library_for_redis_is_missing_it_says_what_to_install(url: str) -> None:
+    code = f"""
+from crm_bridge import Truetick
+try:
+    Truetick(broker_url={url!r})
+except ImportError as error:
+    print(error)
+"""
+    told = run_without({"redis"}, code)
+    assert told == "the library for redis:// is missing: pip install 'celery[redis]'\n"
+
+
+def test_a_missing_library_for_another_broker_is_said_too() -> None:
+    code = """
+from crm_bridge import Truetick
+Truetick(broker_url="amqp://broker")
+try:
+    Truetick(broker_url="sqs://key:secret@")
+except ImportError as error:
+    print(error)
+"""
+    told = run_without({"redis", "boto3", "botocore"}, code)
+    assert "install Celery with the extra for it" in told
+    assert "secret" not in told
 
 
 @pytest.mark.parametrize("url", ["", "localhost:6379", "nonsense://x", "redis://:top/secret@broker:6379/0", None])
