@@ -138,6 +138,8 @@ class Channel(_Shape):
     slowdown: float
     daily_cap: int | None
     posts_today: int
+    first_contact_cap: int | None
+    first_contacts_today: int
     action: str | None
     note: str | None
     #: In the status alone.

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from crm_bridge.web import answers
 from tests.cli.conftest import Said
 from tests.conftest import API_KEY
+from tests.drain.scene import Crm, drain
 from wasender_sandbox.control import Sandbox
 from worker import health
 from worker.channels import registry
@@ -146,6 +147,12 @@ def test_a_channel_is_added_with_its_key_encrypted(
         (["add", "Sales!", "--api-key", "k"], 1, "cannot be a channel's name"),
         (["add", "sales", "--api-key", "k", "--pace", "fast"], 1, "MESSAGES/SECONDS"),
         (["add", "sales", "--api-key", "k", "--daily-cap", "0"], 2, "greater than or equal to 1"),
+        (["add", "sales", "--api-key", "k", "--first-contacts", "0"], 2, "greater than or equal to 1"),
+        (["set-first-contacts", "sales", "0"], 2, "neither a number from 1 to 1000000000 nor none"),
+        (["set-first-contacts", "sales", "9" * 5000], 2, "neither a number"),
+        (["set-first-contacts", "sales", "many"], 2, "'many' is neither"),
+        (["set-first-contacts", "nowhere", "2"], 1, "no channel named 'nowhere'"),
+        (["set-first-contacts", "default", "2"], 1, "TRUETICK_FIRST_CONTACTS_PER_DAY"),
         (["pause", "nowhere"], 1, "no channel named 'nowhere'"),
         (["fly"], 2, "No such command"),
     ],
@@ -167,6 +174,35 @@ def test_a_trials_cap_is_given_and_shown(on: Truetick) -> None:
     assert added.json["slowdown"] == 1
     assert "1/60, 0 of 50 today" in shown.out
     assert answers.Channel.model_validate(added.json).daily_cap == 50
+
+
+def test_a_budget_of_first_contacts_is_given_shown_and_taken_away(on: Truetick) -> None:
+    added = on("channels", "add", "sales", "--api-key", "k", "--first-contacts", "20", "--json")
+    shown = [on("channels", columns=120), on("channels", "show", "sales")]
+    changed = on("channels", "set-first-contacts", "sales", "30")
+    freed = on("channels", "set-first-contacts", "sales", "none", "--json")
+
+    assert (added.json["first_contact_cap"], added.json["first_contacts_today"]) == (20, 0)
+    assert ["1/5, 0 of 20 new people" in said.out for said in shown] == [True, True]
+    assert "at most 30 people a day" in " ".join(changed.out.split())
+    assert answers.Channel.model_validate(freed.json).first_contact_cap is None
+
+
+def test_a_named_channels_budget_holds_first_contacts(
+    truetick: Truetick, database_url: str, parts: Parts, sandbox: Sandbox
+) -> None:
+    crm = Crm(parts, sandbox)
+    crm.channels("sales")
+
+    said = truetick("channels", "set-first-contacts", "sales", "2", DATABASE_URL=database_url)
+    crm.enqueue(["one", "two", "three"], channel="sales")
+    drain(parts)
+
+    assert said.code == 0, said.err
+    assert crm.texts() == ["one", "two"]
+    assert [row.held_by for row in crm.messages()] == [None, None, "first_contacts"]
+    shown = truetick("channels", "show", "sales", DATABASE_URL=database_url)
+    assert "2 of 2 new people" in shown.out
 
 
 def test_a_channel_is_added_once_paused_and_resumed(on: Truetick) -> None:

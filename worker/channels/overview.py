@@ -13,6 +13,7 @@ from worker.domain.message_status import MessageState
 from worker.domain.pace import Pacing, rested
 from worker.domain.pending_reason import ChannelView
 from worker.domain.webhook_meter import STOPPED_SENTENCE, Webhooks, webhooks
+from worker.outbox import first_contacts
 from worker.outbox.reading import attention_counts, backlog
 
 #: A state that nobody confirmed for this many check intervals is no longer vouched for.
@@ -47,6 +48,9 @@ class ChannelStanding:
     pacing: Pacing
     #: POSTs of the present day (UTC); they count for the daily cap, if there is one.
     posts_today: int
+    #: People written to for the first time: how many may be in one day (None: any number), how many were today.
+    first_contact_cap: int | None
+    first_contacts_today: int
     #: What a person should do; None when all is well.
     action: str | None
     #: What is to be said of a channel that is up: what holds up sending, or slows it down.
@@ -113,6 +117,8 @@ class ChannelStanding:
             "slowdown": round(self.pacing.slowdown, 2),
             "daily_cap": self.pacing.daily_cap,
             "posts_today": self.posts_today,
+            "first_contact_cap": self.first_contact_cap,
+            "first_contacts_today": self.first_contacts_today,
             "action": self.action,
             "note": self.note,
         }
@@ -175,6 +181,8 @@ def _standing(
         unacked_window=row.unacked_window,
         pacing=pacing,
         posts_today=pacing.posts_on_day_of(now),
+        first_contact_cap=row.first_contact_cap,
+        first_contacts_today=first_contacts.used(row, now),
         action=_action(row, verified, fresh_since),
         note=_note(row, held_up),
         held_up=held_up is not None,

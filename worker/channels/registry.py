@@ -26,6 +26,8 @@ class NewChannel:
     pace: Pace
     #: POSTs allowed in one day (UTC); None: as many as the pace allows.
     daily_cap: int | None = None
+    #: People written to for the first time in one day (UTC); None: as many as come.
+    first_contact_cap: int | None = None
     api_key_encrypted: str | None = None
     webhook_secret_encrypted: str | None = None
     gateway_session_id: int | None = None
@@ -141,6 +143,7 @@ def _insert(connection: Connection, channel: NewChannel, now: datetime) -> bool:
             pace_messages=channel.pace.messages,
             pace_seconds=channel.pace.seconds,
             daily_cap=channel.daily_cap,
+            first_contact_cap=channel.first_contact_cap,
             pool=channel.pool,
             created_at=now,
             state=ChannelState.UNKNOWN,

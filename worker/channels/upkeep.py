@@ -1,4 +1,4 @@
-"""What a person changes about a channel: its pool, its pace, and whether it is there at all."""
+"""What a person changes about a channel: its pool, its pace, its first contacts, and whether it is there at all."""
 
 from datetime import datetime
 
@@ -38,6 +38,24 @@ def set_pace(connection: Connection, channel_id: int, pace: Pace, daily_cap: int
         .where(Channel.id == channel_id)
         .values(pace_messages=pace.messages, pace_seconds=pace.seconds, daily_cap=daily_cap, next_slot_at=slot)
     )
+
+
+def set_first_contacts(connection: Connection, channel_id: int, cap: int | None) -> None:
+    """Bound how many people a day the channel writes to for the first time; None: no bound.
+
+    It counts messages that are stored from now on; what waits for tomorrow already stays there. Raises Conflict for
+    the default channel, whose budget is the environment's.
+    """
+    others = Channel.name != DEFAULT_CHANNEL
+    changed = connection.execute(
+        update(Channel).where(Channel.id == channel_id, others).values(first_contact_cap=cap)
+    )
+    if not changed.rowcount:
+        raise Conflict(
+            f"The first contacts of channel {DEFAULT_CHANNEL} stand in the workers' environment. "
+            "Set TRUETICK_FIRST_CONTACTS_PER_DAY there and restart them.",
+            code="first_contacts_of_environment",
+        )
 
 
 def remove(connection: Connection, channel_id: int) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.cli import channel_setting_commands, linking_commands
-from worker.cli.options import LAST_ID, AsJson, ChannelName, DailyCap
+from worker.cli.options import LAST_ID, AsJson, ChannelName, DailyCap, FirstContacts
 
 channels = typer.Typer(invoke_without_command=True)
 
@@ -91,6 +91,7 @@ def add(
     ] = None,
     pace: Annotated[str, typer.Option(metavar="N/S", help="At most N messages in S seconds.")] = "1/5",
     daily_cap: DailyCap = None,
+    first_contacts: FirstContacts = None,
     pool: Annotated[
         str | None, typer.Option(metavar="POOL", help="Channels of one pool may stand in for each other.")
     ] = None,
@@ -106,7 +107,7 @@ def add(
 
     Example: `truetick channels add trial --pace 1/60 --daily-cap 50`
 
-    Example: `truetick channels add sales-2 --pool sales`
+    Example: `truetick channels add sales-2 --pool sales --first-contacts 100`
     """
     from worker.cli import channel_work
 
@@ -117,6 +118,7 @@ def add(
         session_id=session_id,
         pace=pace,
         daily_cap=daily_cap,
+        first_contacts=first_contacts,
         pool=pool,
         as_json=as_json,
     )

@@ -66,8 +66,10 @@ def show_one(channel: ChannelStanding, now: datetime, *, session_id: int | None,
 def _pace(channel: ChannelStanding) -> str:
     pacing = channel.pacing
     cap = f", {channel.posts_today} of {pacing.daily_cap} today" if pacing.daily_cap else ""
+    people = channel.first_contact_cap
+    strangers = f", {channel.first_contacts_today} of {people} new people" if people else ""
     slowed = f", {pacing.slowdown:.1f} times slower" if pacing.is_slowed else ""
-    return f"{pacing.pace}{slowed}{cap}"
+    return f"{pacing.pace}{slowed}{cap}{strangers}"
 
 
 def _state(channel: ChannelStanding) -> str:

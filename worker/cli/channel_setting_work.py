@@ -1,4 +1,4 @@
-"""What `channels show`, `set-pool`, `set-pace` and `remove` do."""
+"""What `channels show`, `set-pool`, `set-pace`, `set-first-contacts` and `remove` do."""
 
 from sqlalchemy import select
 
@@ -50,6 +50,15 @@ def set_pace(name: str, *, pace: str, daily_cap: int | None, as_json: bool) -> N
             upkeep.set_pace(connection, channel_id, paced, daily_cap, now=parts.clock())
         cap = f", and at most {daily_cap} a day" if daily_cap else ""
         answer(parts, name, f"Channel {name} sends {paced}{cap}, within a minute from now.", as_json=as_json)
+
+
+def set_first_contacts(name: str, *, cap: int | None, as_json: bool) -> None:
+    with workplace() as parts:
+        with transaction(parts.engine) as connection:
+            upkeep.set_first_contacts(connection, named(parts, connection, name), cap)
+        most = "as many people as come" if cap is None else f"at most {cap} people a day (UTC)"
+        said = f"Channel {name} writes to {most} for the first time. It counts messages that are stored from now on."
+        answer(parts, name, said if cap else said.partition(" It counts")[0], as_json=as_json)
 
 
 def remove(name: str, *, as_json: bool) -> None:

@@ -47,6 +47,7 @@ def add(
     session_id: int | None,
     pace: str,
     daily_cap: int | None,
+    first_contacts: int | None,
     pool: str | None,
     as_json: bool,
 ) -> None:
@@ -58,6 +59,7 @@ def add(
             name=name,
             pace=paced,
             daily_cap=daily_cap,
+            first_contact_cap=first_contacts,
             pool=pool,
             api_key_encrypted=parts.vault.seal(key),
             webhook_secret_encrypted=parts.vault.seal(secret) if secret else None,

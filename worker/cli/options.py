@@ -21,3 +21,13 @@ DailyCap = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_A_DAY, metavar="N", help="At most N messages a day (UTC): 50 on trial."),
 ]
+FirstContacts = Annotated[
+    int | None,
+    typer.Option(
+        "--first-contacts",
+        min=1,
+        max=MOST_A_DAY,
+        metavar="N",
+        help="Write to at most N people a day (UTC) for the first time.",
+    ),
+]

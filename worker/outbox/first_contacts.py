@@ -73,11 +73,11 @@ def stranger_waits_until(connection: Connection, channel_id: int, recipient: str
 
 def is_used_up(row: Any, now: datetime) -> bool:
     """Has this channel (first_contact_cap and its counts) no first contact left today?"""
-    return row.first_contact_cap is not None and _used(row, now) >= row.first_contact_cap
+    return row.first_contact_cap is not None and used(row, now) >= row.first_contact_cap
 
 
-def _used(row: Any, now: datetime) -> int:
-    """What was counted on a later day (a clock set back) counts as well."""
+def used(row: Any, now: datetime) -> int:
+    """How many were counted today. What was counted on a later day (a clock set back) counts as well."""
     on = row.first_contacts_on
     return 0 if on is None or now.astimezone(UTC).date() > on else row.first_contacts_that_day
 
@@ -90,7 +90,7 @@ def count(connection: Connection, rows: Sequence[Any], now: datetime) -> None:
             {
                 "_id": row.channel_id,
                 "_on": max(today, row.first_contacts_on or today),
-                "_count": _used(row, now) + 1,
+                "_count": used(row, now) + 1,
             }
             for row in rows
         ]
