@@ -1,17 +1,26 @@
 """A CRM that would rather have a Celery task in its own queue: on a real broker, in time, and nothing lost."""
 
+import os
+import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
+from sqlalchemy import update
 
 from tests.callbacks.office import DELIVERED, SENT, Office
+from tests.docs.snippets import snippets
 from tests.real_servers import Valkey, wait_until
+from worker.models import Callback
 from worker.parts import Parts
 
-ADDRESS = "celery:crm.tasks.on_status@crm"
+ADDRESS = "celery:crm.tasks.whatsapp_status@crm"
 
 
 @pytest.fixture
@@ -61,6 +70,44 @@ def test_a_broker_that_does_not_answer_delays_a_callback_and_loses_none(
 
     assert office.states() == ["delivered"]
     assert consumed(broker, 1)
+
+
+@contextmanager
+def documented_worker(broker: Valkey, folder: Path) -> Iterator[Path]:
+    """A Celery worker of a CRM whose task is the one in the docs. Gives the file with what it says."""
+    [snippet] = [one for one in snippets("python") if "whatsapp_status.request.id" in one.code]
+    (folder / "crm_tasks.py").write_text(snippet.code.replace("redis://localhost:6379/0", broker.url))
+    said = folder / "crm.log"
+    command = [sys.executable, "-m", "celery", "-A", "crm_tasks", "worker", "-Q", "crm", "--pool", "solo"]
+    with said.open("wb") as log:
+        worker = subprocess.Popen(
+            command, cwd=folder, env={"PATH": os.environ["PATH"]}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+    try:
+        yield said
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_task_in_the_docs_hears_each_change_and_knows_what_it_was_told_before(
+    office: Office, broker: Valkey, tmp_path: Path
+) -> None:
+    message = office.message(SENT, DELIVERED)
+    office.tell()
+    # As after a crash between the telling and the note that it was told.
+    office.desk.write(lambda c: c.execute(update(Callback).values(state="waiting")))
+    office.tell()
+
+    with documented_worker(broker, tmp_path) as said:
+        wait_until(lambda: said.read_text().count("is delivered since") == 2, within_s=20, what="the tasks")
+        told = said.read_text()
+
+    for seq, status in ((2, "sent"), (3, "delivered")):
+        heard = re.findall(rf"(change_\S+): message {message} is {status} since \S+Z\n", told)
+        assert heard == [f"change_{seq}_{message}"] * 2
+    assert "Traceback" not in told
 
 
 def consumed(broker: Valkey, how_many: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
