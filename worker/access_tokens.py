@@ -74,12 +74,18 @@ def add(
         .returning(AccessToken.id)
     ).scalar_one_or_none()
     if made is None:
-        raise Conflict(
-            f"There is, or was, a token named {name}. Choose another name, or give it a new key with: "
-            f"truetick tokens rotate {name}",
-            code="token_exists",
-        )
+        raise _taken(connection, name)
     return key
+
+
+def _taken(connection: Connection, name: str) -> Conflict:
+    revoked_at = connection.execute(select(AccessToken.revoked_at).where(AccessToken.name == name)).scalar_one()
+    if revoked_at is not None:
+        said = f"Token {name} was revoked, and its name stays taken. Choose another name."
+    else:
+        said = f"There is a token named {name}. Choose another name, or give it a new key with: "
+        said += f"truetick tokens rotate {name}"
+    return Conflict(said, code="token_exists")
 
 
 def rotate(
@@ -93,7 +99,9 @@ def rotate(
     """
     row = _locked(connection, name)
     if row.revoked_at is not None:
-        raise Conflict(f"Token {name} was revoked. Make a new one: truetick tokens add", code="token_revoked")
+        raise Conflict(
+            f"Token {name} was revoked. Make a new one: truetick tokens add ANOTHER-NAME", code="token_revoked"
+        )
     ends_at = expires_at or row.expires_at
     if ends_at is not None and ends_at <= now:
         raise Conflict(

@@ -93,10 +93,15 @@ def test_a_name_is_taken_for_good_and_a_revoked_token_stays_revoked(on: Truetick
     again = on("tokens", "add", "crm", "--scope", "send")
     revoked = [on("tokens", "revoke", "crm").code for _ in range(2)]
     rotated = on("tokens", "rotate", "crm")
+    anew = on("tokens", "add", "crm", "--scope", "send")
 
-    assert (again.code, revoked, rotated.code) == (1, [0, 0], 1)
+    assert (again.code, revoked, rotated.code, anew.code) == (1, [0, 0], 1, 1)
     assert "truetick tokens rotate crm" in " ".join(again.err.split())
-    assert "was revoked" in rotated.err
+    assert "was revoked. Make a new one: truetick tokens add ANOTHER-NAME" in " ".join(rotated.err.split())
+    said = " ".join(anew.err.split())
+    assert "Token crm was revoked, and its name stays taken" in said
+    assert "Choose another name." in said
+    assert "rotate" not in said
 
 
 def test_without_a_token_the_list_says_how_to_make_one(on: Truetick) -> None:
