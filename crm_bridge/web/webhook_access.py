@@ -1,5 +1,8 @@
 """Who may deliver webhooks: whoever knows the channel's webhook secret. Without a secret nobody may.
 
+Strangers do not learn which channels there are: but for the default one, which is everywhere, all are refused alike.
+What is wrong with a channel's secret is for the log, and for `truetick check`.
+
 WaSender shows the secret itself in a header; there is no signature over the body (contract 7.2).
 """
 
@@ -29,7 +32,7 @@ TRUSTED_S = 10.0
 RECHECK_S = 1.0
 #: How long the very first requests wait for the one that reads the secrets.
 FIRST_READ_S = 4.0
-#: How often refusals are logged at the most; anybody can cause them.
+#: How often refusals of one kind are logged at the most; anybody can cause them.
 LOG_EVERY_S = 60.0
 
 
@@ -55,14 +58,15 @@ class WebhookAccess:
         self._unsealed: dict[str, bytes | None] = {}
         self._read_at: float | None = None
         self._reading = threading.Lock()
-        self._logged_at = -LOG_EVERY_S
+        #: By code and channel, so that a stranger's guesses hide no secret that is missing.
+        self._logged_at: dict[tuple[str, str | None], float] = {}
         #: Compared with where there is no secret, and fits nothing.
         self._dummy = secrets.token_bytes(32)
 
     def admit(self, channel: str, given: bytes) -> int | None:
         """The id of the channel whose secret was shown; None for a default channel that is not stored yet.
 
-        Raises Problem: 401 alike for a wrong secret and an unknown channel, 503 for a channel without a secret.
+        Raises Problem: 401, and 503 for a default channel without a secret.
         """
         digest = hashlib.sha256(given).digest()
         self._read_again(after_s=TRUSTED_S)
@@ -83,20 +87,18 @@ class WebhookAccess:
         known = self._known.get(channel)
         problem = known.problem if known is not None else None
         self._log(problem or "wrong_webhook_secret", channel if known is not None else None)
-        if problem is None:
+        if problem is None or channel != DEFAULT_CHANNEL:
             raise Problem(
                 401,
                 "wrong_webhook_secret",
                 "The header X-Webhook-Signature does not hold the webhook secret of a channel of this name.",
             )
         if problem == "webhook_secret_missing":
-            wanted = (
-                f"Give it the one that WaSender shows for its session: truetick channels set-webhook-secret {channel}"
-            )
-            if channel == DEFAULT_CHANNEL:
-                wanted = "Set WASENDER_WEBHOOK_SECRET to the webhook secret that WaSender shows for the session"
             raise Problem(
-                503, problem, f"Webhooks for channel {channel} are refused: it has no webhook secret. {wanted}."
+                503,
+                problem,
+                f"Webhooks for channel {channel} are refused: it has no webhook secret. Set WASENDER_WEBHOOK_SECRET "
+                "to the webhook secret that WaSender shows for the session.",
             )
         raise Problem(
             503,
@@ -107,8 +109,9 @@ class WebhookAccess:
 
     def _log(self, code: str, channel: str | None) -> None:
         """Only names of channels that there are; a stranger's may be anything."""
-        if time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._logged_at.get((code, channel), -LOG_EVERY_S) >= LOG_EVERY_S:
+            self._logged_at[code, channel] = now
             log.warning("webhook_refused", code=code, channel=channel)
 
     def _read_again(self, *, after_s: float) -> None:

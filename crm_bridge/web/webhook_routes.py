@@ -65,9 +65,8 @@ def _admit(access: WebhookAccess, rates: Rates, channel: str, shown: bytes) -> i
     """Only attempts that fail are counted: true webhooks come as fast as they come."""
     try:
         return access.admit(channel, shown)
-    except Problem as problem:
-        if problem.status == 401:
-            rates.count(address_of(request.remote_addr))
+    except Problem:
+        rates.count(address_of(request.remote_addr))
         raise
 
 

@@ -104,6 +104,14 @@ def test_webhooks_with_the_secret_are_never_too_many_and_guesses_are(slow_parts:
     assert hear("5f4dcc3b5aa765d61d8327deb882cf99") == 200
 
 
+def test_refused_webhooks_are_counted_where_there_is_no_secret_to_guess_too(slow_parts: Parts) -> None:
+    client = create_app(slow_parts).test_client()
+
+    told = [client.post("/webhooks/wasender/default", json={}).status_code for _ in range(A_MINUTE + 1)]
+
+    assert told == [503] * A_MINUTE + [429]
+
+
 @pytest.mark.parametrize(
     ("remote", "who"),
     [

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import select, update
+from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from crm_bridge.web import answers, create_app, webhook_access
@@ -192,14 +193,34 @@ def test_without_a_configured_secret_webhooks_are_refused_and_it_is_said_what_to
     sqlite_parts: Parts, shown: str | None
 ) -> None:
     client = create_app(sqlite_parts).test_client()
-    add_channel(sqlite_parts, "sales", None)
 
-    default, sales = hear(client, secret=shown), hear(client, channel="sales", secret=shown)
+    answer = hear(client, secret=shown)
 
-    assert refusal(default) == (503, "webhook_secret_missing")
-    assert "WASENDER_WEBHOOK_SECRET" in default.json["detail"]
-    assert refusal(sales) == (503, "webhook_secret_missing")
-    assert "sales" in sales.json["detail"]
+    assert refusal(answer) == (503, "webhook_secret_missing")
+    assert "WASENDER_WEBHOOK_SECRET" in answer.json["detail"]
+    assert facts(sqlite_parts) == []
+
+
+def test_strangers_do_not_learn_which_channels_there_are_and_the_log_tells_whose_secret_is_amiss(
+    sqlite_hearing: FlaskClient, sqlite_parts: Parts
+) -> None:
+    for name in ("sales", "lost"):
+        add_channel(sqlite_parts, name, None)
+    set_secret(sqlite_parts, "lost", "sealed with another key")
+    add_channel(sqlite_parts, "shop", OWN_SECRET)
+
+    with capture_logs() as logs:
+        refused = [hear(sqlite_hearing, channel=name) for name in ("nope", "sales", "lost", "shop", "sales")]
+
+    assert {refusal(answer) for answer in refused} == {(401, "wrong_webhook_secret")}
+    assert len({(answer.text, str(answer.headers)) for answer in refused}) == 1
+    told = [(entry["code"], entry["channel"]) for entry in logs if entry["event"] == "webhook_refused"]
+    assert told == [
+        ("wrong_webhook_secret", None),
+        ("webhook_secret_missing", "sales"),
+        ("webhook_secret_unusable", "lost"),
+        ("wrong_webhook_secret", "shop"),
+    ]
     assert facts(sqlite_parts) == []
 
 
@@ -215,9 +236,23 @@ def test_a_changed_secret_opens_and_the_former_one_no_longer_does(
     assert hear(sqlite_hearing, channel="sales", secret=OWN_SECRET).status_code == 401
 
     set_secret(sqlite_parts, "sales", "sealed with another key")
-    assert refusal(hear(sqlite_hearing, channel="sales", secret="another")) == (503, "webhook_secret_unusable")
+    assert refusal(hear(sqlite_hearing, channel="sales", secret="another")) == (401, "wrong_webhook_secret")
     set_secret(sqlite_parts, "sales", None)
-    assert refusal(hear(sqlite_hearing, channel="sales", secret="another")) == (503, "webhook_secret_missing")
+    assert refusal(hear(sqlite_hearing, channel="sales", secret="another")) == (401, "wrong_webhook_secret")
+
+
+@pytest.mark.usefixtures("quick_look")
+def test_a_secret_of_the_default_channel_that_cannot_be_decrypted_is_told_to_whoever_delivers(
+    sqlite_hearing: FlaskClient, sqlite_parts: Parts
+) -> None:
+    with transaction(sqlite_parts.engine) as connection:
+        registry.ensure_default(connection, Pace(1, 5), sqlite_parts.clock())
+    set_secret(sqlite_parts, "default", "sealed with another key")
+
+    answer = hear(sqlite_hearing)
+
+    assert refusal(answer) == (503, "webhook_secret_unusable")
+    assert "TRUETICK_SECRET_KEY" in answer.json["detail"]
 
 
 def test_a_former_secret_opens_for_less_than_half_a_minute() -> None:

@@ -312,6 +312,19 @@ def test_webhooks_that_stopped_or_never_came_are_told_apart_from_none_set_up(
     assert listening.found("webhooks") == ("failed", "stopped")
 
 
+def test_a_webhook_secret_that_cannot_be_decrypted_is_told_with_what_to_do(ward: Ward, stage: Stage) -> None:
+    stage.crm.set_channel("default", webhook_secret_encrypted="sealed with another key")
+    assert ward.found("webhooks") == ("unverified", "secret_unusable")
+    stage.crm.set_channel("default", last_tick_at=stage.parts.clock())
+
+    finding = ward.findings()["webhooks"]
+
+    assert (finding.verdict, finding.code) == ("failed", "secret_unusable")
+    assert "truetick channels set-webhook-secret default" in (finding.remedy or "")
+    stage.crm.set_channel("default", last_webhook_at=stage.parts.clock())
+    assert ward.found("webhooks") == ("ok", "arriving"), "whoever hears them can decrypt it"
+
+
 # Bounds
 
 

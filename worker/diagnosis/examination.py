@@ -107,11 +107,23 @@ def _well(subject: Subject) -> tuple[bool, bool, str]:
 
 
 def _subject(parts: Parts, facts: ChannelFacts) -> Subject:
+    unusable = _is_unusable(parts, facts.row.webhook_secret_encrypted)
+    subject = Subject(name=facts.standing.name, facts=facts, webhook_secret_unusable=unusable)
     try:
         key = parts.vault.channel_key(facts.row.api_key_encrypted)
     except NotConfigured as error:
-        return Subject(name=facts.standing.name, facts=facts, key_problem=error.code)
-    return Subject(name=facts.standing.name, facts=facts, key=key)
+        return replace(subject, key_problem=error.code)
+    return replace(subject, key=key)
+
+
+def _is_unusable(parts: Parts, sealed: str | None) -> bool:
+    if sealed is None:
+        return False
+    try:
+        parts.vault.open(sealed)
+    except NotConfigured:
+        return True
+    return False
 
 
 def _sounded(parts: Parts, inquiries: Inquiries, subjects: Sequence[Subject], until: float) -> list[Subject]:

@@ -51,6 +51,8 @@ class Subject:
     key: SecretStr | None = field(default=None, repr=False)
     #: Why this process cannot read the key (a code); None where it can, or where there is none.
     key_problem: str | None = None
+    #: There is a webhook secret that this process cannot decrypt.
+    webhook_secret_unusable: bool = False
     #: None: it was not asked about, for want of a key or because there are many channels.
     sounding: Sounding | None = None
 

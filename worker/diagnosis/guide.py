@@ -270,7 +270,8 @@ GUIDE: tuple[Entry, ...] = (
         cases=(("webhooks", None),),
         what_happens="Ticks are asked for instead, which takes some seconds longer. Nothing gets lost by that.",
         steps=(
-            "In WaSender: address https://YOUR-HOST/webhooks/wasender/{name}, enabled, with the same secret as here.",
+            "In WaSender: address https://YOUR-HOST/webhooks/wasender/{name}, enabled, with the same secret as here "
+            "(WASENDER_WEBHOOK_SECRET, or by: truetick channels set-webhook-secret {name}).",
             f"Events: {', '.join(EVENTS)}.",
             "Is the address reachable from outside, with a valid certificate? It has to answer POST without a secret "
             "with 401.",

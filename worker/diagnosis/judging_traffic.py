@@ -75,6 +75,8 @@ def webhooks(subject: Subject, facts: Facts) -> Finding:
         return on(subject.name, "webhooks", V.UNVERIFIED, "unknown", said, advice)
     standing = subject.facts.standing
     last, tick = standing.last_webhook_at, standing.last_tick_at
+    if subject.webhook_secret_unusable and standing.webhooks is not Webhooks.ARRIVING:
+        return _undecryptable(subject, V.UNVERIFIED if tick is None else V.FAILED)
     if last is None:
         return _never(subject, facts)
     ago = f"The last one came {lasting(facts.now - last)} ago."
@@ -85,12 +87,24 @@ def webhooks(subject: Subject, facts: Facts) -> Finding:
     return replace(on(subject.name, "webhooks", V.OK, "arriving", said), evidence_at=last)
 
 
+def _undecryptable(subject: Subject, verdict: V) -> Finding:
+    said = "None comes, and the channel's webhook secret cannot be decrypted here; where it cannot, all are refused."
+    advice = (
+        "Set TRUETICK_SECRET_KEY to the key that encrypted it, the same on every machine, or store the secret anew: "
+        f"truetick channels set-webhook-secret {subject.name}"
+    )
+    return on(subject.name, "webhooks", verdict, "secret_unusable", said, advice)
+
+
 def _never(subject: Subject, facts: Facts) -> Finding:
     assert subject.facts is not None
     sealed = subject.facts.row.webhook_secret_encrypted
     environment = subject.name == DEFAULT_CHANNEL and facts.settings.gateway_webhook_secret is not None
     if sealed is None and not environment:
-        said = "They are not set up (no webhook secret). They are optional: ticks are asked for instead, a bit later."
+        said = (
+            "They are not set up (no webhook secret), so all that come are refused. They are optional: ticks are "
+            "asked for instead, a bit later."
+        )
         return on(subject.name, "webhooks", V.SKIPPED, "not_set_up", said)
     advice = (
         "In WaSender, give the session the address https://YOUR-HOST/webhooks/wasender/"
