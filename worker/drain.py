@@ -169,7 +169,14 @@ class DrainRun:
                     most=self._senders.free,
                     everything=self._in_trouble,
                 )
-                record_outcomes(connection, self._unrecorded, self._lanes.token, now=now, worker=self._parts.worker)
+                record_outcomes(
+                    connection,
+                    self._unrecorded,
+                    self._lanes.token,
+                    now=now,
+                    worker=self._parts.worker,
+                    ack_timeout_s=self._parts.settings.ack_timeout_s,
+                )
                 if self._in_trouble:
                     put_back_unposted(connection, self._lanes.token, keep=self._lanes.in_flight(), now=now)
                 if looking:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from pydantic import SecretStr
 
 from tests.outbox.desk import ALICE, NOON
@@ -9,10 +10,12 @@ from worker.domain.evidence import Connection, ConnectionReport
 from worker.domain.outcomes import Cause, Outcome
 from worker.domain.pace import Pace, Pacing
 from worker.outbox.claims import Claim, Finished
-from worker.sending.lane import Lane
+from worker.sending.lane import ITS_OWN_FACTOR, REFUSALS_BELIEVED, Lane
 from worker.sending.senders import Job
 
 KEY = SecretStr("")
+CONNECTED = ConnectionReport(connection=Connection.CONNECTED, word="connected")
+ACK_TIMEOUT_S = 60.0
 
 
 def lane(slowdown: float = 1.0) -> Lane:
@@ -35,14 +38,25 @@ def ends(
     *,
     report: ConnectionReport | None = None,
     retry_after_s: float | None = None,
+    seq: int = 1,
+    refusals: int = 0,
+    http_status: int | None = None,
 ) -> None:
     """An attempt of the lane comes to this end."""
     at = NOON + timedelta(seconds=after_s)
     started_at = None if cause is Cause.NOT_STARTED else at
-    claim = Claim(seq=1, channel_id=1, recipient=ALICE, content={"text": "Hello"}, attempt=1, claimed_at=NOON)
+    claim = Claim(
+        seq=seq,
+        channel_id=1,
+        recipient=ALICE,
+        content={"text": "Hello"},
+        attempt=1,
+        claimed_at=NOON,
+        refusals=refusals,
+    )
     job = Job(claim=claim, api_key=KEY, not_before=at, begin_before=one.lease_until, report=report)
     job.started_at = started_at
-    outcome = Outcome(cause=cause, retry_after_s=retry_after_s)
+    outcome = Outcome(cause=cause, retry_after_s=retry_after_s, http_status=http_status)
     job.finished = Finished(claim=claim, started_at=started_at, finished_at=at, outcome=outcome)
     one.in_flight.append(job)
     one.absorb(job)
@@ -51,7 +65,7 @@ def ends(
 def test_an_attempt_that_never_began_says_nothing_about_wasender() -> None:
     troubled = lane()
     for after_s in (1, 2, 3):
-        ends(troubled, Cause.CHANNEL_DOWN, after_s, report=ConnectionReport(connection=Connection.CONNECTED, word=""))
+        ends(troubled, Cause.CHANNEL_DOWN, after_s, report=CONNECTED)
     before = troubled.failures, troubled.refused_since, troubled.rest_until
 
     ends(troubled, Cause.NOT_STARTED, 4)
@@ -93,3 +107,51 @@ def test_a_lane_that_follows_one_that_has_written_everything_believes_the_row() 
     former.changed = False
     after.follow(former)
     assert (after.failures, after.rest_until, after.changed) == (0, None, False)
+
+
+def refused_too_long(one: Lane, after_s: float) -> bool:
+    return one.refused_too_long(NOON + timedelta(seconds=after_s), ACK_TIMEOUT_S)
+
+
+def test_a_message_that_is_known_to_be_refused_alone_slows_nobody_down_but_outweighs_connected_in_the_end() -> None:
+    one = lane()
+    for after_s in (0, 30, 60, 90, 120):
+        ends(one, Cause.CHANNEL_DOWN, after_s, report=CONNECTED, refusals=2)
+        assert one.opens_at <= NOON + timedelta(seconds=after_s + 5.05)
+    assert one.failures == REFUSALS_BELIEVED, "another message's trouble would last the longer"
+    assert not refused_too_long(one, 120)
+
+    long_after_s = ACK_TIMEOUT_S * ITS_OWN_FACTOR
+    ends(one, Cause.CHANNEL_DOWN, long_after_s, report=CONNECTED, refusals=2)
+
+    assert refused_too_long(one, long_after_s)
+
+
+def test_any_message_that_is_taken_clears_the_channel_of_what_another_ones_refusals_say() -> None:
+    one = lane()
+    for after_s in (0, 300, 500):
+        ends(one, Cause.CHANNEL_DOWN, after_s, report=CONNECTED, refusals=2)
+    ends(one, Cause.ACCEPTED, 510)
+    for after_s in (520, 560, 600):
+        ends(one, Cause.CHANNEL_DOWN, after_s, report=CONNECTED, refusals=3)
+        assert not refused_too_long(one, after_s)
+
+
+def test_nothing_is_held_against_a_channel_before_the_answer_to_the_latest_message_is_there() -> None:
+    one = lane()
+    for after_s in (0, 30, 50):
+        ends(one, Cause.CHANNEL_DOWN, after_s, report=CONNECTED)
+    one.refused = None  # written down
+    assert not refused_too_long(one, 90)
+    ends(one, Cause.CHANNEL_DOWN, 90, report=CONNECTED)
+    assert refused_too_long(one, 90)
+
+
+@pytest.mark.parametrize("http_status", [401, 402, 403])
+@pytest.mark.parametrize("refusals", [0, 2, 9])
+def test_a_status_that_speaks_of_the_plan_blocks_whatever_is_known_of_its_message(
+    http_status: int, refusals: int
+) -> None:
+    one = lane()
+    ends(one, Cause.NO_SUBSCRIPTION, http_status=http_status, refusals=refusals)
+    assert (one.blocked_by, one.closing) == ("no_subscription", True)

@@ -146,7 +146,12 @@ class Desk:
             outcome=Outcome(cause=cause, gateway_msg_id=gateway_msg_id),
             channel_is_down=channel_is_down,
         )
-        self.write(lambda c: record_outcomes(c, [done], token, now=self.now, worker=worker))
+        self.record([done], token, worker=worker)
+
+    def record(self, finished: Sequence[Finished], token: str = OURS, *, worker: str = "host:1") -> None:
+        self.write(
+            lambda c: record_outcomes(c, finished, token, now=self.now, worker=worker, ack_timeout_s=ACK_TIMEOUT_S)
+        )
 
     def put_back(self, token: str = OURS, keep: Collection[int] = ()) -> int:
         count: int = self.write(lambda c: put_back_unposted(c, token, keep=keep, now=self.now))

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from tests.outbox.desk import OURS, THEIRS, Desk
+from tests.outbox.desk import THEIRS, Desk
 from worker.domain.evidence import Ack
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import OUTCOME_RULES, Cause, Outcome, OutcomeKind
 from worker.outbox.abandoned import FIRST_LOOK_AFTER
-from worker.outbox.claims import FIRST_CHECK_AFTER, Finished, record_outcomes
+from worker.outbox.claims import FIRST_CHECK_AFTER, Finished
 
 STATE_AFTER = {
     OutcomeKind.ACCEPTED: MessageState.ACCEPTED,
@@ -299,7 +299,7 @@ def test_several_answers_of_one_turn_are_told_apart(desk: Desk) -> None:
         )
         for claim in reversed(claims)
     ]
-    desk.write(lambda c: record_outcomes(c, done, OURS, now=desk.now, worker="host:1"))
+    desk.record(done)
     for seq, cause in causes.items():
         assert desk.state(seq) is STATE_AFTER[OUTCOME_RULES[cause].kind]
         assert [attempt.cause for attempt in desk.attempts(seq)] == [cause]

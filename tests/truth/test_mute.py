@@ -259,6 +259,37 @@ def test_a_channel_that_refuses_every_send_while_it_calls_itself_connected_is_mu
     assert sorted(stage.crm.texts()) == [f"{index}" for index in range(5)]
 
 
+def test_the_late_news_of_an_old_tick_is_no_reason_to_blame_the_message_that_is_refused(stage: Stage) -> None:
+    stage.crm.enqueue(["ticked before"])
+    stage.send()
+    stage.ticks(1)
+    stage.sandbox.fault("not_connected")
+    stage.crm.set_channel("default", unacked_window=20)
+    stage.crm.enqueue(["refused"], to=lambda _: number(91))
+    stage.send()
+    stage.pass_time(3)
+    stage.ask()
+    assert stage.crm.messages()[0].state in {"sent", "delivered"}, "its tick was to be learnt only now"
+
+    assert stage.live(600, step_s=10, until=lambda: state(stage) is MUTE) <= 180
+
+    assert (stage.crm.messages()[1].state, stage.crm.messages()[1].refusals) == ("queued", 1)
+
+
+def test_a_session_that_breaks_is_mute_in_the_end_even_if_only_a_message_waits_that_was_refused_alone(
+    stage: Stage,
+) -> None:
+    stage.sandbox.fault("not_connected")
+    stage.crm.enqueue(["refused, while others were taken"])
+    long_ago = stage.parts.clock() - timedelta(seconds=60)
+    stage.crm.set_message(1, refusals=2, refused_at=long_ago, retry_at=long_ago)
+
+    stage.live(1200, step_s=30, until=lambda: state(stage) is MUTE)
+
+    assert len(stage.outages()) == 1
+    assert stage.crm.states() == ["queued"]
+
+
 def test_a_status_that_lies_about_a_session_that_is_gone_does_not_hide_it(stage: Stage) -> None:
     stage.sandbox.set_status("default", "logged_out", quiet=True)
     stage.sandbox.lie("default", "connected")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from tests.drain.scene import number
 from tests.truth.conftest import TOKEN
 from tests.truth.stage import Stage
+from worker.domain.channel_state import ChannelState
 from worker.domain.refusals import MOST_REFUSALS
 from worker.drain import DrainRun
 from worker.outbox.claims import Claim
 
 OTHERS = 30
+PLAN_ENDED = '{"success":false,"message":"Your subscription has expired. Please upgrade your plan."}'
 #: What the others take without the poisoned one, in seconds of a schedule that ticks every five.
 USUAL_S = 25
 
@@ -167,3 +170,18 @@ def test_a_message_that_is_refused_as_if_its_channel_were_at_fault(stage: Stage,
     assert stage.crm.texts(recipient=number(91)) == ["to the same person"]
     assert stage.sandbox.verdict()["duplicates"] == 0
     assert {row.after for row in stage.crm.events(None)} <= {"unknown", "up"}, "one message stopped its channel"
+
+
+@pytest.mark.parametrize("options", ["no token"], indirect=True)
+def test_a_plan_that_has_ended_stops_the_channel_even_if_only_a_message_waits_that_was_refused_alone(
+    stage: Stage,
+) -> None:
+    stage.sandbox.fault("answer", status=402, body=PLAN_ENDED)
+    stage.crm.enqueue(["poison"])
+    long_ago = stage.parts.clock() - timedelta(seconds=60)
+    stage.crm.set_message(1, refusals=2, refused_at=long_ago, retry_at=long_ago)
+
+    stage.live(30, until=lambda: stage.crm.channel().state is ChannelState.BLOCKED)
+
+    assert stage.crm.channel().reason == "no_subscription"
+    assert len(stage.sandbox.requests()) == 1

@@ -127,11 +127,9 @@ def _counted(
 def ticked_through(row: Any, ack_timeout_s: float) -> datetime | None:
     """When the latest-accepted one of the ticked messages was accepted; None before the first tick.
 
-    `row` has overtaken_before, which lies a patience before, and tick_latency_s.
+    `row` has overtaken_before and tick_latency_s.
     """
-    patience = timedelta(seconds=rules.patience_s(ack_timeout_s, row.tick_latency_s))
-    before: datetime | None = row.overtaken_before
-    return before and before + patience
+    return rules.ticked_through(row.overtaken_before, row.tick_latency_s, ack_timeout_s=ack_timeout_s)
 
 
 def _warn_of_silent_webhooks(row: Any, now: datetime) -> None:

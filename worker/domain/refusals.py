@@ -1,7 +1,7 @@
 """Refusals that do not count as attempts: how long their message steps aside for others, and when it is given up.
 
-A refusal says as much about the channel as about the message. Only where others were ticked between two of them is it
-the message, so an outage in which every send is refused costs no message anything.
+A refusal says as much about the channel as about the message. Only where others were taken and ticked between two of
+them is it the message, so an outage in which every send is refused costs no message anything.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from worker.domain.retry import backoff_s
 MOST_REFUSALS = 10
 #: How long it steps aside, in seconds: doubling from the first to the most. The channel rests as well meanwhile.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
-#: From so many on it is known that others were taken in between, so that its refusals say nothing about the channel.
+#: From so many on it is known that others were taken in between, so that its refusals say little about the channel.
 KNOWN_TO_BE_ITS_OWN = 2
 
 GIVEN_UP_CODE = "refused_repeatedly"
@@ -40,10 +40,14 @@ class Refusals:
         """Those in a row that has the message's columns."""
         return cls(count=row.refusals, refused_at=row.refused_at, retry_at=row.retry_at)
 
-    def after_another(self, at: datetime, *, last_tick_at: datetime | None) -> Self:
-        """With one more. It counts if it is the first one, or its channel was ticked since the one before."""
-        ticked = last_tick_at is not None and self.refused_at is not None and last_tick_at > self.refused_at
-        count = self.count + (ticked or not self.count)
+    def after_another(self, at: datetime, *, ticked_through: datetime | None) -> Self:
+        """With one more. It counts if it is the first one, or another was taken since the one before, and ticked.
+
+        `ticked_through` is when the latest of the ticked messages was accepted: the tick of one that was accepted
+        earlier says nothing, however late it is learnt.
+        """
+        taken = ticked_through is not None and self.refused_at is not None and ticked_through > self.refused_at
+        count = self.count + (taken or not self.count)
         pause_s = backoff_s(count, first_s=FIRST_PAUSE_S, most_s=LONGEST_PAUSE_S)
         return type(self)(count=count, refused_at=at, retry_at=at + timedelta(seconds=pause_s))
 

@@ -4,6 +4,7 @@ As in TCP: a channel starts with a window of one, each tick lets one more out, s
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from worker.domain.retry import backoff_s
 
@@ -38,6 +39,17 @@ def smoothed(latency_s: float, sample_s: float) -> float:
 def patience_s(ack_timeout_s: float, latency_s: float) -> float:
     """How long a tick is waited for on a channel whose ticks usually take `latency_s`."""
     return max(ack_timeout_s, min(SLOW_FACTOR * latency_s, LONGEST_PATIENCE_S))
+
+
+def ticked_through(
+    overtaken_before: datetime | None, tick_latency_s: float, *, ack_timeout_s: float
+) -> datetime | None:
+    """When the latest-accepted one of the ticked messages was accepted; None before the first tick.
+
+    `overtaken_before` lies a patience before.
+    """
+    patience = timedelta(seconds=patience_s(ack_timeout_s, tick_latency_s))
+    return overtaken_before and overtaken_before + patience
 
 
 def settle_s(least_s: float, ack_timeout_s: float, latency_s: float) -> float:

@@ -24,6 +24,7 @@ from worker.domain.message_status import TICKED_STATES, MessageState
 from worker.domain.outcomes import ChannelEffect, Outcome, OutcomeKind
 from worker.domain.quiet_hours import QuietHours
 from worker.domain.refusals import GIVEN_UP_CODE, GIVEN_UP_SENTENCE, Refusals
+from worker.domain.window import ticked_through
 from worker.models import Channel, Message
 from worker.outbox import first_contacts, suppressions
 from worker.outbox.abandoned import FIRST_LOOK_AFTER
@@ -162,7 +163,9 @@ _LOCK = (
     .order_by(Message.seq)
     .with_for_update(key_share=True)
 )
-_LAST_TICKS = select(Channel.id, Channel.last_tick_at).where(Channel.id.in_(bindparam("ids", expanding=True)))
+_TICKED = select(Channel.id, Channel.overtaken_before, Channel.tick_latency_s).where(
+    Channel.id.in_(bindparam("ids", expanding=True))
+)
 _SETTLE = (
     update(Message)
     .where(Message.seq == bindparam("_seq"))
@@ -305,7 +308,13 @@ _STATE_AFTER = {
 
 
 def record_outcomes(
-    connection: Connection, finished: Sequence[Finished], token: str, *, now: datetime, worker: str
+    connection: Connection,
+    finished: Sequence[Finished],
+    token: str,
+    *,
+    now: datetime,
+    worker: str,
+    ack_timeout_s: float,
 ) -> None:
     """Store attempts and move their messages on.
 
@@ -320,12 +329,12 @@ def record_outcomes(
     ids_only: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     returned: list[int] = []
-    last_ticks = _last_ticks(connection, [done for done in finished if _is_refused(done)])
+    ticked = _ticked_through(connection, [done for done in finished if _is_refused(done)], ack_timeout_s)
     for done in finished:
         row = kept[done.claim.seq]
         ours = row.state is MessageState.SENDING and row.lease_token == token and _is_latest(done, row)
         if ours or _is_late(done, row):
-            refusals = _refusals(done, row, last_ticks)
+            refusals = _refusals(done, row, ticked)
             given_up = refusals.is_given_up
             after = MessageState.FAILED if given_up else _STATE_AFTER[done.outcome.kind]
             settled.append(_settled(done, row, after, refusals, now, late=not ours))
@@ -393,22 +402,26 @@ def _is_refused(done: Finished) -> bool:
     return of_channel and done.outcome.kind is OutcomeKind.NOT_SENT
 
 
-def _last_ticks(connection: Connection, refused: Sequence[Finished]) -> dict[int, datetime | None]:
-    """When the channels of these attempts were ticked last."""
+def _ticked_through(
+    connection: Connection, refused: Sequence[Finished], ack_timeout_s: float
+) -> dict[int, datetime | None]:
+    """When the latest-accepted one of the ticked messages was accepted, of each channel of these attempts."""
     if not refused:
         return {}
-    rows = connection.execute(_LAST_TICKS, {"ids": list({done.claim.channel_id for done in refused})})
-    return {row.id: row.last_tick_at for row in rows}
+    rows = connection.execute(_TICKED, {"ids": list({done.claim.channel_id for done in refused})})
+    return {
+        row.id: ticked_through(row.overtaken_before, row.tick_latency_s, ack_timeout_s=ack_timeout_s) for row in rows
+    }
 
 
-def _refusals(done: Finished, row: Any, last_ticks: Mapping[int, datetime | None]) -> Refusals:
+def _refusals(done: Finished, row: Any, ticked: Mapping[int, datetime | None]) -> Refusals:
     """What is to be known of its refusals from now on. What says nothing about the message changes nothing."""
     if done.outcome.kind is not OutcomeKind.NOT_SENT:
         return Refusals()
     known = Refusals.of(row)
     if not _is_refused(done):
         return known
-    return known.after_another(done.finished_at, last_tick_at=last_ticks[done.claim.channel_id])
+    return known.after_another(done.finished_at, ticked_through=ticked[done.claim.channel_id])
 
 
 def _settled(

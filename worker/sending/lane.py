@@ -13,6 +13,7 @@ from worker.domain.outcomes import Cause, ChannelEffect, Outcome, OutcomeKind
 from worker.domain.pace import Pacing, rested
 from worker.domain.refusals import KNOWN_TO_BE_ITS_OWN
 from worker.domain.retry import backoff_s
+from worker.outbox.claims import Finished
 from worker.sending.senders import Job
 
 log = structlog.get_logger(__name__)
@@ -31,15 +32,19 @@ MOST_BACKOFF_S = 30.0
 MOST_DOUBT_BACKOFF_S = 300.0
 #: So many refusals in a row, over the time that a tick may take, outweigh WaSender's own "connected".
 REFUSALS_BELIEVED = 3
+#: Those of a message that is known to be refused alone have to go on so many times as long: a channel that has
+#: something else to send in that time is not stopped by it.
+ITS_OWN_FACTOR = 10.0
 #: A lane that had nothing to claim while something is in flight is asked again after this.
 ASK_AGAIN = timedelta(milliseconds=250)
 #: A claimed message that waits for a free sender thread or a connection is looked at again after this.
 NOT_STARTED_YET = timedelta(milliseconds=2)
 
 
-#: Refusals that may be about a message's content: from one that is known to be refused alone they stop no channel.
+#: Refusals that may be about a message's content: from one that is known to be refused alone they slow nobody down.
 _PERHAPS_THE_MESSAGES = frozenset({Cause.CHANNEL_DOWN, Cause.NO_SUBSCRIPTION})
-#: Under these a word about the plan is about the plan; under others one refusal alone stops no channel.
+#: Under these a word about the plan is about the plan, whichever message it answers; under others one refusal alone
+#: stops no channel.
 _OF_THE_ACCOUNT = frozenset({401, 402, 403})
 
 
@@ -73,6 +78,8 @@ class Lane:
     lost_an_answer: bool = False
     #: Since when every send is refused as "not connected" while WaSender's status says connected.
     refused_since: datetime | None = None
+    #: The latest of these refusals, until what it says of the channel is written.
+    refused: Finished | None = None
     #: A refusal that has to reach the channel's row.
     blocked_by: str | None = None
     report: ConnectionReport | None = None
@@ -150,18 +157,19 @@ class Lane:
         if effect is ChannelEffect.DOWN and job.confirms_down:
             self.report, self.closing = job.report, True
             return
-        if done.outcome.cause in _PERHAPS_THE_MESSAGES and job.claim.refusals >= KNOWN_TO_BE_ITS_OWN:
-            self._rest(done.finished_at, FIRST_BACKOFF_S)
-            return
         if effect is not ChannelEffect.DOWN:
-            self.refused_since = None
+            self.refused_since = self.refused = None
         elif job.report and job.report.connection is Connectivity.CONNECTED:
-            self.refused_since = self.refused_since or done.finished_at
+            self.refused_since, self.refused = self.refused_since or done.finished_at, done
         self.lost_an_answer |= done.outcome.kind is OutcomeKind.UNKNOWN
         if done.outcome.kind is OutcomeKind.ACCEPTED:
             self.pacing = self.pacing.accepted()
         if effect is ChannelEffect.NONE:
             self.failures = 0
+        elif _is_its_own(done):
+            # As far as it takes to be believed, and no further: other messages' trouble is not to last the longer.
+            self.failures = max(self.failures, min(self.failures + 1, REFUSALS_BELIEVED))
+            self._rest(done.finished_at, FIRST_BACKOFF_S)
         elif effect is ChannelEffect.THROTTLE:
             self._slow_down(job, done.outcome.retry_after_s, done.finished_at)
         elif effect is ChannelEffect.BLOCK and (self.failures or not _is_by_words_alone(done.outcome)):
@@ -188,20 +196,24 @@ class Lane:
         self.rest_until = max(filter(None, (self.rest_until, former.rest_until)), default=None)
         self.pacing = replace(self.pacing, slowdown=max(self.pacing.slowdown, former.pacing.slowdown))
         self.failures, self.slowed_at = former.failures, former.slowed_at
-        self.refused_since = self.refused_since and former.refused_since
+        self.refused_since, self.refused = self.refused_since and former.refused_since, former.refused
         self.report, self.blocked_by = former.report, former.blocked_by
         self.lost_an_answer, self.probed = former.lost_an_answer, former.probed
         self.closing = self.report is not None or self.blocked_by is not None
 
     def came_up_again(self) -> None:
         """WaSender's trouble, and whatever was to be waited for because of it, is over."""
-        self.failures, self.rest_until, self.refused_since = 0, None, None
+        self.failures, self.rest_until, self.refused_since, self.refused = 0, None, None, None
 
     def refused_too_long(self, now: datetime, ack_timeout_s: float) -> bool:
-        """Has WaSender refused every send for so long that its own "connected" is not to be believed?"""
-        if self.refused_since is None or self.failures < REFUSALS_BELIEVED:
+        """Has WaSender refused every send for so long, one just now, that its own "connected" is not to be believed?
+
+        It takes longer where that one is known to be refused alone.
+        """
+        if self.refused_since is None or self.refused is None or self.failures < REFUSALS_BELIEVED:
             return False
-        return now - self.refused_since >= timedelta(seconds=ack_timeout_s)
+        factor = ITS_OWN_FACTOR if _is_its_own(self.refused) else 1.0
+        return now - self.refused_since >= timedelta(seconds=ack_timeout_s * factor)
 
     def _slow_down(self, job: Job, retry_after_s: float | None, refused_at: datetime) -> None:
         """WaSender refused although the pace was kept. Refusals of POSTs that were under way together are one."""
@@ -213,6 +225,14 @@ class Lane:
         # A wait of nothing says nothing either.
         wait = timedelta(seconds=retry_after_s or self.pacing.unhinted_wait_s)
         self.next_slot_at = max(self.next_slot_at, refused_at + wait)
+
+
+def _is_its_own(done: Finished) -> bool:
+    """Is this refusal about the message alone, by all that is known? Others were taken between its earlier ones."""
+    outcome = done.outcome
+    of_account = outcome.cause is Cause.NO_SUBSCRIPTION and outcome.http_status in _OF_THE_ACCOUNT
+    perhaps = outcome.cause in _PERHAPS_THE_MESSAGES and not of_account
+    return perhaps and done.claim.refusals >= KNOWN_TO_BE_ITS_OWN
 
 
 def _is_by_words_alone(outcome: Outcome) -> bool:

@@ -260,7 +260,7 @@ class Lanes:
                 lane.closing = True
             else:
                 lane.lease_until = until
-            lane.changed, lane.report, lane.blocked_by = False, None, None
+            lane.changed, lane.report, lane.blocked_by, lane.refused = False, None, None, None
             lane.lost_an_answer = lane.probed = False
             lane.reserved.clear()
         self._writing = []
