@@ -149,6 +149,27 @@ def test_while_a_channel_is_out_for_hours_people_are_told_what_waits_for_it_and_
     assert stage.sandbox.verdict()["duplicates"] == 0
 
 
+@pytest.mark.parametrize("waiting", [0, 12])
+def test_what_a_mute_channel_swallowed_hours_ago_is_sent_again_whether_or_not_anything_waited_for_it(
+    stage: Stage, waiting: int
+) -> None:
+    stage.crm.enqueue(["earlier"], to=lambda _: number(90))
+    stage.live(30)
+    stage.sandbox.mute("default", then="stuck")
+    stage.crm.enqueue(["swallowed"])
+    stage.live(300, until=lambda: stage.crm.channel().state is ChannelState.MUTE)
+    stage.crm.enqueue([f"{index}" for index in range(waiting)], to=lambda index: number(100 + index))
+    stage.live(4000, step_s=50)
+    assert stage.crm.messages()[1].attention == "channel_out"
+    stage.sandbox.unmute("default")
+    stage.crm.enqueue(["proof of life"], to=lambda _: number(77))
+    stage.live(1000, step_s=20, until=lambda: up(stage))
+
+    stage.live(300, step_s=10, until=lambda: stage.crm.states()[1] == "delivered")
+
+    assert stage.crm.messages()[1].resends == 1
+
+
 def test_the_order_of_a_person_holds_through_an_outage(stage: Stage) -> None:
     texts = [f"{index:02d}" for index in range(12)]
     mute_spell(stage, texts, then="stuck", to=lambda index: number(index % 3))

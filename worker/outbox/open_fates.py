@@ -84,7 +84,6 @@ _SETTLED = (
     .order_by(Channel.id)
     .with_for_update(key_share=True)
 )
-_MUTE_SINCE = select(Channel.id).where(Channel.state == ChannelState.MUTE, Channel.since < bindparam("before"))
 _OUT_TOO_LONG = (
     select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at, Message.state)
     .join(Channel, Channel.id == Message.channel_id)
@@ -119,7 +118,8 @@ _UNTICKED = (
         is_open("messages"),
         Message.state == literal_column("'accepted'"),
         Message.accepted_at < bindparam("before"),
-        or_(Channel.state == ChannelState.UP, Channel.id.in_(bindparam("idle", expanding=True))),
+        # What waits for a channel that is not up is told of otherwise, and judged once that is back.
+        Channel.state == ChannelState.UP,
         # What an outage may have swallowed is judged first.
         or_(
             Channel.suspect_before.is_(None),
@@ -221,13 +221,11 @@ def take_swallowed(connection: Connection, *, now: datetime, settle: timedelta) 
 
 
 def unticked_too_long(connection: Connection, *, before: datetime) -> Sequence[Any]:
-    """Messages accepted before that time and never ticked, on channels that are up, or mute with nothing to try.
+    """Messages accepted before that time and never ticked, on channels that are up.
 
     Rows: seq, channel_id, attempts, claimed_at.
     """
-    mute = connection.execute(_MUTE_SINCE, {"before": before}).scalars().all()
-    idle = [channel_id for channel_id in mute if not _any_queued(connection, channel_id)]
-    return connection.execute(_UNTICKED, {"before": before, "idle": idle}).all()
+    return connection.execute(_UNTICKED, {"before": before}).all()
 
 
 def out_too_long(connection: Connection, *, before: datetime) -> Sequence[Any]:
@@ -241,11 +239,6 @@ def out_too_long(connection: Connection, *, before: datetime) -> Sequence[Any]:
 def call_off(connection: Connection, channel_id: int) -> None:
     """The channel is back, so what it may have swallowed is judged by the rules, if no person has decided."""
     connection.execute(_TAKE_BACK.values(attention=None), {"_channel_id": channel_id})
-
-
-def _any_queued(connection: Connection, channel_id: int) -> bool:
-    query = select(Message.seq).where(Message.channel_id == channel_id, Message.state == literal_column("'queued'"))
-    return connection.execute(query.limit(1)).first() is not None
 
 
 def last_id_before(connection: Connection, channel_id: int, attempt_id: int, began_at: datetime) -> int | None:
