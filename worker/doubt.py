@@ -189,4 +189,7 @@ def flag_out(parts: Parts) -> None:
         rows = open_fates.out_too_long(connection, before=now - UNTICKED_FOR)
     for row in rows:
         with transaction(parts.engine) as connection:
-            open_fates.hold(connection, row, row.state, now=now, code=CHANNEL_OUT)
+            # One that has come up since that look has taken its messages back already, and does so only once.
+            window.lock(connection, [row.channel_id])
+            if open_fates.is_out(connection, row.channel_id):
+                open_fates.hold(connection, row, row.state, now=now, code=CHANNEL_OUT)

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.drain.scene import number
 from tests.truth.stage import Stage
+from worker import doubt
 from worker.domain.channel_state import ChannelState
+from worker.outbox import open_fates
 
 
 def up(stage: Stage) -> bool:
@@ -168,6 +171,35 @@ def test_what_a_mute_channel_swallowed_hours_ago_is_sent_again_whether_or_not_an
     stage.live(300, step_s=10, until=lambda: stage.crm.states()[1] == "delivered")
 
     assert stage.crm.messages()[1].resends == 1
+
+
+def test_what_a_channel_swallowed_that_comes_up_while_people_are_about_to_be_told_is_judged(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.sandbox.mute("default", then="stuck")
+    stage.crm.enqueue(["swallowed"])
+    stage.send()
+    stage.sandbox.set_status("default", "need_scan")
+    stage.sandbox.unmute("default")
+    stage.live(40, until=lambda: not up(stage))
+    stage.pass_time(3700)
+    real, looks = open_fates.out_too_long, []
+
+    def out_too_long(*args: Any, **kwargs: Any) -> Any:
+        looks.append(rows := real(*args, **kwargs))
+        stage.sandbox.scan("default")
+        stage.check()
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(open_fates, "out_too_long", out_too_long)
+        doubt.flag_out(stage.parts)
+    assert [len(rows) for rows in looks] == [1]
+    assert up(stage)
+
+    stage.live(300, step_s=10, until=lambda: all_delivered(stage))
+
+    assert stage.crm.messages()[0].resends == 1
 
 
 def test_the_order_of_a_person_holds_through_an_outage(stage: Stage) -> None:

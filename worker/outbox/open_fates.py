@@ -84,6 +84,7 @@ _SETTLED = (
     .order_by(Channel.id)
     .with_for_update(key_share=True)
 )
+_is_out = Channel.state.not_in((ChannelState.UP, ChannelState.UNKNOWN))
 _OUT_TOO_LONG = (
     select(Message.seq, Message.channel_id, Message.attempts, Message.claimed_at, Message.state)
     .join(Channel, Channel.id == Message.channel_id)
@@ -91,7 +92,7 @@ _OUT_TOO_LONG = (
         is_open("messages"),
         literal_column("messages.state IN ('accepted', 'in_doubt')"),
         Message.claimed_at < bindparam("before"),
-        Channel.state.not_in((ChannelState.UP, ChannelState.UNKNOWN)),
+        _is_out,
         Channel.since < bindparam("before"),
     )
 )
@@ -234,6 +235,12 @@ def out_too_long(connection: Connection, *, before: datetime) -> Sequence[Any]:
     Rows: seq, channel_id, attempts, claimed_at, state.
     """
     return connection.execute(_OUT_TOO_LONG, {"before": before}).all()
+
+
+def is_out(connection: Connection, channel_id: int) -> bool:
+    """Is nothing found out on this channel for now? Its row has to be locked for the answer to stay true."""
+    found = connection.execute(select(Channel.id).where(Channel.id == channel_id, _is_out))
+    return found.first() is not None
 
 
 def call_off(connection: Connection, channel_id: int) -> None:
