@@ -87,6 +87,22 @@ def test_an_error_fails_what_nobody_has_ticked_and_a_later_tick_overrides_it(des
     assert row.sent_at == row.delivered_at == desk.now
 
 
+def test_an_error_that_may_mean_another_message_fails_one_to_be_asked_about_and_in_an_outage_none(desk: Desk) -> None:
+    channel_id, down = desk.channel(), desk.channel("down")
+    seqs = [desk.accepted(channel_id), desk.accepted(down)]
+    desk.report(down, Connection.NOT_CONNECTED, "need_scan")
+    for seq in seqs:
+        word = Tick(attempt_id=first_attempt(desk, seq), info=MessageInfo(ack=Ack.ERROR), unsure=True)
+        desk.learn(desk.message(seq).channel_id, [word], source=Source.WEBHOOK)
+    failed, swallowed = (desk.message(seq) for seq in seqs)
+    assert (failed.state, failed.next_check_at) == (MessageState.FAILED, desk.now)
+    assert swallowed.state is MessageState.ACCEPTED
+    assert [desk.attempts(seq)[0].ack for seq in seqs] == [Ack.ERROR, None]
+
+    desk.tick(swallowed.seq, Ack.ERROR)
+    assert desk.attempts(swallowed.seq)[0].ack == Ack.ERROR, "this one means it"
+
+
 def test_a_tick_overrides_expired_doubt_and_queued(desk: Desk) -> None:
     """Each of the three had an attempt without an answer, and two of them were put back to be sent again."""
     channel_id = desk.channel()

@@ -116,6 +116,33 @@ def test_under_the_policy_hold_nothing_is_sent_again(stage: Stage, then: str) ->
     assert {(row.state.value, row.attention) for row in stage.crm.messages()[:2]} == {wants}
 
 
+@pytest.mark.usefixtures("webhooks")
+@pytest.mark.parametrize("on_stuck", ["hold", "resend"])
+def test_a_failure_that_named_the_number_only_in_an_outage_may_mean_another_message_and_gives_up_none(
+    stage: Stage, on_stuck: str
+) -> None:
+    stage.parts.settings.on_stuck = on_stuck
+    stage.sandbox.mute("default", then="stuck")
+    stage.crm.enqueue(["swallowed"])
+    stage.send()
+    stage.sandbox.set_status("default", "need_scan")
+    stage.live(40, until=lambda: not up(stage))
+    stage.webhook("message.sent", {"success": False, "error": f"Failed to send message: Invalid JID: {number(0)}"})
+    stage.hear()
+    assert stage.crm.states() == ["accepted"]
+    stage.sandbox.unmute("default")
+    stage.sandbox.scan("default")
+
+    stage.live(400, step_s=10)
+
+    (message,) = stage.crm.messages()
+    if on_stuck == "hold":
+        assert (message.state, message.attention, message.error_code) == ("accepted", "no_tick", None)
+        assert message.next_check_at is not None, "its tick may still come"
+    else:
+        assert (message.state, message.resends) == ("delivered", 1)
+
+
 def test_an_outage_of_hours_is_no_reason_to_give_up_what_it_swallowed(stage: Stage) -> None:
     lost_session(stage, ["one", "two"], then="stuck", down_s=3 * 3600)
     stage.live(300, step_s=10, until=lambda: all_delivered(stage))

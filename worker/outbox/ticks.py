@@ -5,7 +5,7 @@ A tick belongs to an attempt, for a message that was sent again has several, and
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -146,9 +146,11 @@ class Evidence:
             return
         message = self._messages[attempt["message_seq"]]
         looked_at = max(attempt["finished_at"], message["asked_at"] or attempt["finished_at"])
-        first = self._learn_attempt(attempt, message, tick.info)
         before = message["state"]
         after = self._state_after(attempt, message, tick.info)
+        # A failure that moves nothing now is kept for a later judgement only if it surely means this attempt.
+        kept = replace(tick.info, ack=None) if tick.unsure and after is before else tick.info
+        first = self._learn_attempt(attempt, message, kept)
         if first:
             message["duplicates"] = self._ticked_attempts(message["seq"]) - 1
         self._learn_message(attempt, message, tick.info, after)
