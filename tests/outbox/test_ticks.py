@@ -15,6 +15,8 @@ from worker.models import Attempt
 from worker.outbox.events import Source
 from worker.outbox.questions import (
     CHECK_LEASE,
+    DOUBT_FAILURE_CHECKS,
+    DOUBT_FAILURE_FOR,
     STOP_ASKING_AFTER,
     SUSPECT_S,
     WATCHED_FOR,
@@ -101,6 +103,25 @@ def test_an_error_that_may_mean_another_message_fails_one_to_be_asked_about_and_
 
     desk.tick(swallowed.seq, Ack.ERROR)
     assert desk.attempts(swallowed.seq)[0].ack == Ack.ERROR, "this one means it"
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=5), DOUBT_FAILURE_FOR * 2, STOP_ASKING_AFTER * 2])
+def test_however_old_a_message_is_that_may_have_failed_it_is_asked_about_more_than_once_but_not_without_end(
+    desk: Desk, age: timedelta
+) -> None:
+    seq = desk.accepted(desk.channel())
+    desk.wait(age.total_seconds())
+    word = Tick(attempt_id=first_attempt(desk, seq), info=MessageInfo(ack=Ack.ERROR), unsure=True)
+    desk.learn(desk.message(seq).channel_id, [word], source=Source.WEBHOOK)
+    failed_at, asked = desk.now, 0
+    while (at := desk.message(seq).next_check_at) is not None:
+        desk.wait((at - desk.now).total_seconds())
+        asked += 1
+        desk.tick(seq, None, problem="timeout")
+
+    assert asked >= DOUBT_FAILURE_CHECKS
+    assert timedelta(minutes=40) < desk.now - failed_at < DOUBT_FAILURE_FOR + timedelta(minutes=10)
+    assert desk.state(seq) is MessageState.FAILED
 
 
 def test_a_tick_overrides_expired_doubt_and_queued(desk: Desk) -> None:

@@ -30,8 +30,9 @@ from worker.outbox.openness import is_open
 CHECK_LEASE = timedelta(seconds=20)
 #: After this the second tick is no longer waited for: the phone may be off for good, or have receipts off.
 STOP_ASKING_AFTER = timedelta(hours=24)
-#: So long a message is asked about that has failed by the word of a webhook which may have meant another one.
-DOUBT_FAILURE_FOR = timedelta(hours=2)
+#: So long after its acceptance a message is asked about that has failed by the word of a webhook which may have meant
+#: another one; and so often at the least, which takes three quarters of an hour, for it may have failed late.
+DOUBT_FAILURE_FOR, DOUBT_FAILURE_CHECKS = timedelta(hours=2), 12
 #: The first and the longest pause between two questions about a message, by its state, in seconds; what matters most
 #: comes first. Nothing waits for the later ticks, so they cost about a dozen questions a message in all.
 PAUSES_S = {
@@ -201,9 +202,11 @@ def next_check(message: Mapping[str, Any], *, now: datetime, settle: timedelta) 
     if state is MessageState.IN_DOUBT:  # its own rules move it on
         kept: datetime | None = message["next_check_at"]
         return kept
-    if state is MessageState.FAILED and (message["next_check_at"] is None or now - accepted_at > DOUBT_FAILURE_FOR):
-        return None
-    if state not in PAUSES_S or (state is not MessageState.ACCEPTED and now - accepted_at > STOP_ASKING_AFTER):
+    if state is MessageState.FAILED:
+        asked_enough = now - accepted_at > DOUBT_FAILURE_FOR and message["checks"] >= DOUBT_FAILURE_CHECKS
+        if message["next_check_at"] is None or asked_enough:
+            return None
+    elif state not in PAUSES_S or (state is not MessageState.ACCEPTED and now - accepted_at > STOP_ASKING_AFTER):
         return None
     first_s, most_s = PAUSES_S[state]
     if state is not MessageState.ACCEPTED:
