@@ -100,7 +100,7 @@ class OneMachine:
         host = f"[{where.web_host}]" if ":" in where.web_host else where.web_host
         lines = [
             f"Web and HTTP API   http://{host}:{where.web_port}/",
-            f"HTTP API key       {_key_place(settings)}",
+            f"HTTP API key       {_key_place(settings)} (the password of the dashboard, too)",
             f"Database           {_without_password(settings.database_url)}",
             f"Broker             {_without_password(settings.broker_url)}",
         ]
