@@ -191,7 +191,7 @@ def _kept(parts: Parts, linked: Linked, sealed: str, instead_of: str | None) -> 
         ).scalar_one()
         if instead_of is not None and there not in {instead_of, sealed}:
             return False
-        states.replace_key(connection, linked.channel.id, sealed, now=parts.clock())
+        states.replace_key(connection, linked.channel.id, sealed, now=parts.clock(), rotated=True)
     return True
 
 

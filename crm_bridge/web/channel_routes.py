@@ -38,7 +38,10 @@ def routes(parts: Parts, database: Bounded, checker: Waker) -> APIBlueprint:
     @blueprint.post("/<name>/resume")
     @openapi.describe(scope=Scope.OPERATE, gives={200: answers.Channel}, refuses=(404, 409))
     def resume_channel(name: str) -> Response:
-        """Let a paused or blocked channel go on, once WaSender says that it is connected."""
+        """Let a paused or blocked channel go on, once WaSender says that it is connected.
+
+        Not one whose key is being replaced (`key_rotation`): the stored one may be dead.
+        """
 
         def resume(connection: Connection, channel_id: int) -> None:
             states.resume(connection, channel_id, now=parts.clock())

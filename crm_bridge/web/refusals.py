@@ -33,7 +33,10 @@ REFUSALS = {
     409: Refusal(
         "It does not fit what there is: the id or idempotency key was used for something else, or the message or "
         "channel is in a state that does not allow it.",
-        ("cannot_cancel", "cannot_resend", "conflict", "no_access_token", "opted_out", "unknown_session"),
+        (
+            *("cannot_cancel", "cannot_resend", "conflict", "key_rotation"),
+            *("no_access_token", "opted_out", "unknown_session"),
+        ),
     ),
     413: Refusal("The body is too large.", ("too_large",)),
     414: Refusal("The address with its parameters is too long.", ("address_too_long",)),

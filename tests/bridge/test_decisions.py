@@ -13,7 +13,9 @@ from tests.bridge.conftest import AUTHORIZED
 from tests.real_servers import wait_until
 from worker import health
 from worker.celery_app import app as celery
+from worker.channels import registry, states
 from worker.database import transaction
+from worker.domain.channel_state import KEY_ROTATION
 from worker.domain.message_status import MessageState
 from worker.models import Message
 from worker.parts import Parts
@@ -107,6 +109,14 @@ def test_a_channel_is_paused_and_resumed_and_then_checked_at_once(
     wait_until(lambda: "truetick.check_channels" in published, within_s=5, what="the check")
     (listed,) = client.get("/api/channels", headers=AUTHORIZED).json["channels"]
     assert (listed["name"], listed["state"]) == ("default", "unknown")
+
+
+def test_a_channel_whose_key_is_being_replaced_is_not_resumed(client: FlaskClient, parts: Parts) -> None:
+    with transaction(parts.engine) as connection:
+        channel_id = registry.ensure_default(connection, parts.settings.pace, parts.clock())
+        states.pause(connection, channel_id, now=parts.clock(), reason=KEY_ROTATION)
+    refused = client.post("/api/channels/default/resume", headers=AUTHORIZED)
+    assert (refused.status_code, refused.json["code"]) == (409, "key_rotation")
 
 
 def test_the_default_channel_can_be_paused_before_a_worker_has_made_it(sqlite_client: FlaskClient) -> None:

@@ -227,6 +227,37 @@ def test_a_process_that_dies_before_it_has_stored_the_key_leaves_a_way_back(
     assert crm.texts(channel="sales") == ["one"]
 
 
+def resume(crm: Crm) -> None:
+    with transaction(crm.parts.engine) as connection:
+        states.resume(connection, crm.channel("sales").id, now=crm.parts.clock())
+
+
+def test_an_interrupted_rotation_is_not_resumed_with_a_key_that_may_be_dead(
+    crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died_after_the_answer(crm, monkeypatch)
+
+    with pytest.raises(Conflict, match="truetick channels rotate-key sales") as refused:
+        resume(crm)
+
+    assert refused.value.code == "key_rotation"
+    assert stands(crm) == (PAUSED, KEY_ROTATION)
+
+
+def test_whoever_stores_the_living_key_by_hand_may_resume(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    died_after_the_answer(crm, monkeypatch)
+    sealed = crm.parts.vault.seal(crm.sandbox.channel("sales")["api_key"])
+    with transaction(crm.parts.engine) as connection:
+        states.replace_key(connection, crm.channel("sales").id, sealed, now=crm.parts.clock())
+    assert stands(crm) == (PAUSED, "by a person")
+    assert "truetick channels resume sales" in (remedy(*stands(crm), "sales") or "")
+
+    resume(crm)
+
+    health.check_channels(crm.parts)
+    assert stands(crm) == (ChannelState.UP, "connected")
+
+
 def test_a_database_that_is_away_for_a_moment_is_waited_for(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
     real, tries = states.replace_key, []
 

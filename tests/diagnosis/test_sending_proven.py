@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
+
 from tests.diagnosis.conftest import Ward
 from tests.truth.stage import Stage
 from worker.channels import registry, states
 from worker.database import transaction
+from worker.diagnosis import troubleshooting
+from worker.domain.channel_state import KEY_ROTATION
+from worker.parts import Parts
 
 Tick = Callable[[], None]
 
@@ -75,6 +80,25 @@ def test_a_status_that_lies_is_found_out(ward: Ward, stage: Stage, tick_one: Tic
     assert findings["sending_proven"].verdict != "ok"
     stage.live(900, until=lambda: stage.crm.channel().state == "mute")
     assert ward.found("sending_proven") == ("failed", "refuses_sends")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_channel_whose_key_is_being_replaced_is_not_taken_for_one_that_a_person_paused(
+    ward: Ward, stage: Stage, parts: Parts, asked: bool
+) -> None:
+    with transaction(stage.parts.engine) as connection:
+        states.pause(connection, stage.crm.channel().id, now=stage.parts.clock(), reason=KEY_ROTATION)
+    if not asked:
+        parts.settings.gateway_api_key = None
+
+    diagnosis = ward.diagnose()
+
+    found = {finding.check: finding for finding in diagnosis.findings}
+    assert (found["sending_proven"].verdict, found["sending_proven"].code) == ("failed", "key_rotation")
+    assert "rotate-key" in str(found["sending_proven"].remedy)
+    titles = [one.entry.title for one in troubleshooting.troubleshoot(diagnosis)]
+    assert "A channel's key is being replaced" in titles
+    assert "A person has paused the channel" not in titles
 
 
 def test_a_paused_channel_says_that_a_person_did_it(ward: Ward, stage: Stage, tick_one: Tick) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, select, update
 from worker.channels import outages
 from worker.domain.channel_state import (
     DEFAULT_CHANNEL,
+    KEY_ROTATION,
     NO_API_KEY,
     ChannelState,
     ChannelVerdict,
@@ -118,18 +119,30 @@ def end_pause(connection: Connection, channel_id: int, reason: str, *, now: date
 
 
 def resume(connection: Connection, channel_id: int, *, now: datetime) -> None:
-    """Let a paused or blocked channel be checked again. Raises Conflict where nobody stopped it."""
+    """Let a paused or blocked channel be checked again. Raises Conflict where nobody stopped it, and where its key is
+    being replaced (`key_rotation`): the one that is stored may be dead.
+    """
     kept = _locked(connection, channel_id)
     if kept.state not in {ChannelState.PAUSED, ChannelState.BLOCKED}:
         raise Conflict(f"Channel {kept.name} is {kept.state}; only a paused or blocked one can be resumed.")
+    if kept.state is ChannelState.PAUSED and kept.reason == KEY_ROTATION:
+        raise Conflict(
+            f"The key of channel {kept.name} is being replaced, and the one that is stored may be dead. If that was "
+            f"interrupted, do it again: truetick channels rotate-key {kept.name}. Or copy the session's key from "
+            f"WaSender: truetick channels set-key {kept.name}, then truetick channels resume {kept.name}",
+            code=KEY_ROTATION,
+        )
     verdict = ChannelVerdict(ChannelState.UNKNOWN, "")
     _write(connection, kept, verdict, now=now, source=Source.OPERATOR)
     connection.execute(update(Channel).where(Channel.id == channel_id).values(check_due_at=now))
 
 
-def replace_key(connection: Connection, channel_id: int, api_key_encrypted: str, *, now: datetime) -> ChannelState:
+def replace_key(
+    connection: Connection, channel_id: int, api_key_encrypted: str, *, now: datetime, rotated: bool = False
+) -> ChannelState:
     """Give a channel another key, and have it checked anew; a paused one stays paused. Returns its state.
 
+    A person who gives it one ends what a rotation (`rotated`) has begun: the pause is that person's from then on.
     Raises Conflict for the default channel, whose key is the environment's.
     """
     kept = _locked(connection, channel_id)
@@ -145,7 +158,8 @@ def replace_key(connection: Connection, channel_id: int, api_key_encrypted: str,
         .values(api_key_encrypted=api_key_encrypted, check_due_at=min(kept.check_due_at, now), checked_at=None)
     )
     paused = kept.state is ChannelState.PAUSED
-    verdict = ChannelVerdict(ChannelState.PAUSED, kept.reason) if paused else ChannelVerdict(ChannelState.UNKNOWN, "")
+    reason = BY_A_PERSON if kept.reason == KEY_ROTATION and not rotated else kept.reason
+    verdict = ChannelVerdict(ChannelState.PAUSED, reason) if paused else ChannelVerdict(ChannelState.UNKNOWN, "")
     _write(connection, kept, verdict, now=now, source=Source.OPERATOR, because="key_replaced")
     return verdict.state
 

@@ -7,6 +7,7 @@ keeps everything from going out, then what keeps one channel from it, then what 
 from dataclasses import dataclass
 
 from worker.diagnosis.judging_traffic import NUMBER_CODES
+from worker.domain.channel_state import KEY_ROTATION
 from worker.gateway.webhooks import EVENTS
 
 
@@ -119,6 +120,19 @@ GUIDE: tuple[Entry, ...] = (
         steps=(
             "In WaSender, open the session and copy its API key.",
             "For the default channel: set WASENDER_API_KEY and restart. For another one: truetick channels add NAME",
+        ),
+    ),
+    Entry(
+        title="A channel's key is being replaced",
+        cases=_of(_CHANNEL, KEY_ROTATION),
+        what_happens=(
+            "Messages wait until its new key is stored, which takes seconds. If it lasts, the rotation was "
+            "interrupted, and the stored key may be dead."
+        ),
+        steps=(
+            "Do it again: truetick channels rotate-key {name}",
+            "Or copy the session's API key from WaSender: truetick channels set-key {name}, then "
+            "truetick channels resume {name}",
         ),
     ),
     Entry(

@@ -56,10 +56,10 @@ def _stopped(subject: Subject, facts: Facts) -> Finding | None:
     standing, report = subject.facts.standing, subject.sounding.report if subject.sounding else None
     since = lasting(facts.now - standing.since)
     if standing.state is ChannelState.PAUSED:
-        said = f"A person paused the channel {since} ago."
+        code, said = "paused", f"A person paused the channel {since} ago."
         if standing.reason == KEY_ROTATION:
-            said = f"The channel rests while its key is replaced, for {since} by now."
-        return _finding(V.FAILED, "paused", said, subject, standing.action)
+            code, said = KEY_ROTATION, f"The channel rests while its key is replaced, for {since} by now."
+        return _finding(V.FAILED, code, said, subject, standing.action)
     if report is not None and report.connection in {Connection.NOT_CONNECTED, Connection.REFUSED}:
         state = ChannelState.DOWN if report.connection is Connection.NOT_CONNECTED else ChannelState.BLOCKED
         said = f"Nothing can go out: WaSender says {report.word}, asked just now."

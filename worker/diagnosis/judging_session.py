@@ -2,7 +2,7 @@
 
 from worker.diagnosis.facts import Facts, Subject
 from worker.diagnosis.finding import Finding, Verdict
-from worker.domain.channel_state import ChannelState, remedy
+from worker.domain.channel_state import KEY_ROTATION, ChannelState, remedy
 from worker.domain.durations import lasting
 from worker.domain.evidence import Connection
 
@@ -49,7 +49,8 @@ def _by_worker(subject: Subject, facts: Facts) -> Finding:
         said = f"The channel is blocked ({reason}), so whether its session is connected is not known."
         return _session(V.UNVERIFIED, "key_refused", said, subject, "Mend that first: see the check of the API key.")
     said = f"The channel is {state}, so nobody has asked."
-    return _session(V.UNVERIFIED, state.value if state else "stale", said, subject, subject.facts.standing.action)
+    code = KEY_ROTATION if reason == KEY_ROTATION else ChannelState.PAUSED.value
+    return _session(V.UNVERIFIED, code, said, subject, subject.facts.standing.action)
 
 
 def _session(
