@@ -101,6 +101,27 @@ def test_a_channel_whose_key_is_being_replaced_is_not_taken_for_one_that_a_perso
     assert "A person has paused the channel" not in titles
 
 
+def test_a_session_that_is_connected_again_does_not_begin_the_silence_anew(
+    ward: Ward, stage: Stage, tick_one: Tick
+) -> None:
+    tick_one()
+    stage.sandbox.mute("default")
+    stage.crm.set_channel("default", next_slot_at=stage.parts.clock())
+    stage.crm.enqueue(["swallowed"])
+    stage.send()
+    stage.live(600, until=lambda: stage.crm.channel().state == "mute")
+    stage.pass_time(3600)
+    for status in ("need_scan", "connected"):
+        stage.sandbox.set_status("default", status)
+        stage.crm.set_channel("default", check_due_at=stage.parts.clock())
+        stage.check()
+
+    finding = ward.findings()["sending_proven"]
+
+    assert (finding.verdict, finding.code) == ("failed", "connected_again")
+    assert "for 1 h" in finding.evidence, finding.evidence
+
+
 def test_a_paused_channel_says_that_a_person_did_it(ward: Ward, stage: Stage, tick_one: Tick) -> None:
     tick_one()
     with transaction(stage.parts.engine) as connection:

@@ -1,7 +1,7 @@
 """Judges whether a channel really sends. WaSender's word never suffices: only WhatsApp's tick proves it."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from worker.diagnosis.facts import Facts, Subject, Trouble
 from worker.diagnosis.finding import ChannelVerdict, Finding, Verdict
@@ -65,12 +65,23 @@ def _stopped(subject: Subject, facts: Facts) -> Finding | None:
         said = f"Nothing can go out: WaSender says {report.word}, asked just now."
         return _finding(V.FAILED, report.word, said, subject, remedy(state, report.word, subject.name))
     if standing.state is ChannelState.MUTE:
-        said = f"WaSender says connected, but for {since} WhatsApp has ticked nothing ({standing.reason or 'mute'})."
+        silent = lasting(facts.now - _silent_since(subject, facts))
+        said = f"WaSender says connected, but for {silent} WhatsApp has ticked nothing ({standing.reason or 'mute'})."
         advice = f"{standing.action} Single messages are tried meanwhile; the first tick ends it."
         return _finding(V.FAILED, standing.reason or "no_ticks", said, subject, advice)
     if standing.state in {ChannelState.DOWN, ChannelState.BLOCKED}:
         return _out_of_service(subject, facts)
     return None
+
+
+def _silent_since(subject: Subject, facts: Facts) -> datetime:
+    """When the outage began, or WhatsApp's last tick if that came later. A session that was away in between has made
+    the channel's state new, and not the silence."""
+    assert subject.facts is not None
+    standing = subject.facts.standing
+    outages = {} if isinstance(facts.database, Trouble) else facts.database.outages
+    _, began_at = outages.get(subject.name, ("", standing.since))
+    return max(began_at, standing.last_tick_at or began_at)
 
 
 def _out_of_service(subject: Subject, facts: Facts) -> Finding:
