@@ -203,8 +203,8 @@ class Message(Base):
     #: How many of them ended without an answer, and how often it was sent again on its own policy.
     doubts: Mapped[int] = mapped_column(SmallInteger, default=0)
     resends: Mapped[int] = mapped_column(SmallInteger, default=0)
-    #: Refusals that do not count as attempts, while its channel had others ticked in between; when the latest one
-    #: came, and until when it steps aside. NULL: it was not refused so.
+    #: Refusals that do not count as attempts, with others that were taken and ticked in between; when the latest of
+    #: those came, and until when it steps aside since the latest of all. NULL: it was not refused so.
     refusals: Mapped[int] = mapped_column(SmallInteger, default=0)
     refused_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]

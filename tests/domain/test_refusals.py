@@ -26,7 +26,9 @@ def test_only_a_ticked_message_that_was_taken_after_the_refusal_before_counts(
 
     second = first.after_another(at(10), ticked_through=ticked_through)
 
-    assert (second.count, second.refused_at) == (count, at(10))
+    assert (second.count, second.refused_at) == (count, at(10) if count == 2 else NOON)
+    assert second.retry_at is not None
+    assert second.retry_at > at(10)
     assert (second.count >= KNOWN_TO_BE_ITS_OWN) is (count == 2)
 
 

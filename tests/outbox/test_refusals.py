@@ -32,8 +32,8 @@ def send(desk: Desk, channel_id: int, to: str) -> int:
     seq = desk.enqueue(channel_id, to)
     claim = desk.claim_one(channel_id)
     assert claim.seq == seq, "the refused one went first"
-    desk.finish(claim, Cause.ACCEPTED, gateway_msg_id=1000 + seq)
     desk.wait(0.001)
+    desk.finish(claim, Cause.ACCEPTED, gateway_msg_id=1000 + seq)
     desk.tick(seq, Ack.SERVER)
     return seq
 
@@ -136,6 +136,37 @@ def test_only_what_is_refused_while_others_are_ticked_is_given_up_after_so_many_
     assert "truetick resend" in row.error_message
     assert desk.events(seq)[-1] == ("sending", "failed", "worker")
     assert claimed(desk, channel_id) == []
+
+
+def test_a_refusal_that_comes_before_the_tick_of_another_is_learnt_does_not_make_that_tick_worthless(
+    desk: Desk,
+) -> None:
+    channel_id = desk.channel()
+    seq = refused(desk, channel_id)
+    desk.wait(1)
+    other = desk.enqueue(channel_id, BOB)
+    desk.finish(desk.claim_one(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+    desk.wait(1)
+    refuse(desk, desk.claim_one(channel_id))
+    assert desk.message(seq).refusals == 1, "nobody knew yet of another that was taken"
+    desk.tick(other, Ack.SERVER)
+    desk.wait(1)
+    refuse(desk, desk.claim_one(channel_id))
+    assert desk.message(seq).refusals == 2
+
+
+def test_the_tick_of_a_message_that_was_taken_before_is_not_held_against_it(desk: Desk) -> None:
+    channel_id = desk.channel()
+    other = desk.enqueue(channel_id, BOB)
+    desk.finish(desk.leased_claim(channel_id), Cause.ACCEPTED, gateway_msg_id=7)
+    desk.wait(1)
+    seq = desk.enqueue(channel_id, ALICE)
+    refuse(desk, desk.claim_one(channel_id))
+    desk.tick(other, Ack.SERVER)
+    for _ in range(3):
+        desk.wait(1)
+        refuse(desk, desk.claim_one(channel_id))
+    assert (desk.state(seq), desk.message(seq).refusals) == (S.QUEUED, 1)
 
 
 @pytest.mark.parametrize("cause", [Cause.UNREACHABLE, Cause.THROTTLED, Cause.NOT_STARTED, Cause.STILL_TROUBLED])

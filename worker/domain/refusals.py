@@ -31,6 +31,7 @@ class Refusals:
     """What is known of the refusals of one message."""
 
     count: int = 0
+    #: When it was refused so that it counted, the last time.
     refused_at: datetime | None = None
     #: It steps aside until then.
     retry_at: datetime | None = None
@@ -41,15 +42,18 @@ class Refusals:
         return cls(count=row.refusals, refused_at=row.refused_at, retry_at=row.retry_at)
 
     def after_another(self, at: datetime, *, ticked_through: datetime | None) -> Self:
-        """With one more. It counts if it is the first one, or another was taken since the one before, and ticked.
+        """With one more. It counts if it is the first one, or another was taken since one that counted, and ticked.
 
         `ticked_through` is when the latest of the ticked messages was accepted: the tick of one that was accepted
-        earlier says nothing, however late it is learnt.
+        earlier says nothing, however late it is learnt. Nor does a refusal that does not count make it say nothing.
         """
-        taken = ticked_through is not None and self.refused_at is not None and ticked_through > self.refused_at
-        count = self.count + (taken or not self.count)
+        counted_at = self.refused_at
+        counts = counted_at is None or (ticked_through is not None and ticked_through > counted_at)
+        count = self.count + counts
         pause_s = backoff_s(count, first_s=FIRST_PAUSE_S, most_s=LONGEST_PAUSE_S)
-        return type(self)(count=count, refused_at=at, retry_at=at + timedelta(seconds=pause_s))
+        return type(self)(
+            count=count, refused_at=at if counts else counted_at, retry_at=at + timedelta(seconds=pause_s)
+        )
 
     @property
     def is_given_up(self) -> bool:

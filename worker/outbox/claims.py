@@ -75,7 +75,7 @@ def _head(priority: int, *, to_anybody: bool = False) -> Any:
 
     A mute channel may try one `to_anybody`, even if an outage may have swallowed an earlier one to that recipient:
     without a tick the channel would never come up, and then nobody would ever judge the earlier one. What was refused
-    lets others go first until the channel was ticked again, so that it holds up nobody.
+    lets others go first until the channel was ticked after its pause, so that it holds up nobody.
     """
     waiting = aliased(Message, name="waiting")
     return (
@@ -83,7 +83,7 @@ def _head(priority: int, *, to_anybody: bool = False) -> Any:
         .where(
             waiting.state == literal_column("'queued'"),
             waiting.priority == literal_column(str(priority)),
-            or_(waiting.refused_at.is_(None), waiting.refused_at < Channel.last_tick_at),
+            or_(waiting.refused_at.is_(None), waiting.retry_at < Channel.last_tick_at),
             *_may_go(waiting, to_anybody=to_anybody),
         )
         .order_by(waiting.due_at, waiting.seq)
@@ -94,12 +94,12 @@ def _head(priority: int, *, to_anybody: bool = False) -> Any:
 
 
 def _refused_head(*, to_anybody: bool = False) -> Any:
-    """Where nobody else waits: the one that was refused the longest ago, so that each has its turn. There are few."""
+    """Where nobody else waits: the one whose pause was over first, so that each has its turn. There are few."""
     waiting = aliased(Message, name="refused_head")
     return (
         select(waiting.seq)
         .where(is_refused("refused_head"), *_may_go(waiting, to_anybody=to_anybody))
-        .order_by(waiting.refused_at, waiting.seq)
+        .order_by(waiting.retry_at, waiting.seq)
         .limit(1)
         .correlate(Channel)
         .scalar_subquery()
