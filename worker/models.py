@@ -110,7 +110,8 @@ class Channel(Base):
     rest_until: Mapped[datetime | None]
     #: Troubled attempts in a row; 0 when the last one was answered well.
     failures: Mapped[int] = mapped_column(Integer)
-    #: Since when WaSender refuses every send as "not connected" while its status says connected.
+    #: Since when WaSender refuses every send as "not connected" while its status says connected, or by words about
+    #: the plan alone.
     refused_since: Mapped[datetime | None]
     #: How much slower than its pace it sends at present; 1 is the pace itself.
     slowdown: Mapped[float] = mapped_column(default=1.0)

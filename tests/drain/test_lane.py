@@ -155,3 +155,45 @@ def test_a_status_that_speaks_of_the_plan_blocks_whatever_is_known_of_its_messag
     one = lane()
     ends(one, Cause.NO_SUBSCRIPTION, http_status=http_status, refusals=refusals)
     assert (one.blocked_by, one.closing) == ("no_subscription", True)
+
+
+# Refused by words about the plan, under a status that may mean the message
+
+
+def refused_by_words(one: Lane, after_s: float, seq: int, refusals: int = 0) -> None:
+    ends(one, Cause.NO_SUBSCRIPTION, after_s, http_status=422, seq=seq, refusals=refusals)
+
+
+def test_words_about_the_plan_block_once_they_answer_another_message_too() -> None:
+    one = lane()
+    ends(one, Cause.TIMEOUT, 0, seq=3)
+    for after_s in (1, 2, 3):
+        refused_by_words(one, after_s, seq=1)
+        assert one.blocked_by is None, "earlier trouble, or its own refusals, were held against it"
+    refused_by_words(one, 4, seq=2)
+    assert (one.blocked_by, one.closing) == ("no_subscription", True)
+
+
+def test_words_about_the_plan_are_forgotten_when_a_message_is_taken() -> None:
+    one = lane()
+    for after_s, seq in enumerate(range(1, 9, 2)):
+        refused_by_words(one, after_s, seq=seq)
+        ends(one, Cause.ACCEPTED, after_s + 0.5, seq=seq + 1)
+    assert (one.blocked_by, one.failures, one.refused_since) == (None, 0, None)
+
+
+def test_what_is_known_to_be_refused_alone_lends_no_weight_to_the_refusal_of_another_message() -> None:
+    one = lane()
+    refused_by_words(one, 0, seq=1, refusals=2)
+    refused_by_words(one, 1, seq=2)
+    refused_by_words(one, 2, seq=1, refusals=2)
+    assert one.blocked_by is None
+
+
+def test_words_about_the_plan_are_believed_in_the_end_though_only_one_message_waits() -> None:
+    one = lane()
+    for after_s in (0, 20, 40):
+        refused_by_words(one, after_s, seq=1, refusals=1)
+        assert not refused_too_long(one, after_s)
+    refused_by_words(one, 60, seq=1, refusals=1)
+    assert refused_too_long(one, 60)

@@ -173,6 +173,45 @@ def test_a_message_that_is_refused_as_if_its_channel_were_at_fault(stage: Stage,
 
 
 @pytest.mark.parametrize("options", ["no token"], indirect=True)
+def test_earlier_trouble_is_not_held_against_a_channel_that_refuses_one_message_by_words(stage: Stage) -> None:
+    status, body = REFUSALS["words of a plan"]
+    stage.sandbox.fault("answer", status=status, body=body, text="poison")
+    stage.sandbox.fault("error", status=500, text="trouble", count=1)
+    stage.crm.enqueue(["an earlier one"], to=lambda _: number(90))
+    stage.live(10)
+    stage.crm.enqueue(["trouble"], to=lambda _: number(92))
+    stage.crm.enqueue(["poison"], to=lambda _: number(91))
+    stage.crm.enqueue(["good"], to=lambda _: number(93))
+
+    stage.live(30)
+
+    assert stage.sandbox.requests(to=number(91))
+    assert stage.crm.states()[-1] == "delivered"
+    assert not stage.outages()
+
+
+@pytest.mark.parametrize("options", ["no token"], indirect=True)
+def test_words_about_the_plan_block_a_channel_that_has_nothing_else_to_send_and_others_go_first_afterwards(
+    stage: Stage,
+) -> None:
+    status, body = REFUSALS["words of a plan"]
+    stage.sandbox.fault("answer", status=status, body=body, text="poison")
+    stage.crm.enqueue(["poison"], to=lambda _: number(91))
+    stage.live(30)
+    assert len(stage.sandbox.requests()) > 1
+    assert stage.crm.channel().state is ChannelState.UP, "one message stopped its channel at once"
+
+    stage.live(120, until=lambda: stage.crm.channel().state is ChannelState.BLOCKED)
+
+    assert stage.crm.channel().reason == "no_subscription"
+    (outage,) = stage.outages()
+    stage.live(300, step_s=60, until=lambda: stage.outages()[0].alarmed_at)
+    stage.crm.enqueue(["good"], to=lambda _: number(93))
+    stage.live(900, step_s=20, until=lambda: stage.crm.states() == ["queued", "delivered"])
+    assert outage.reason == "no_subscription"
+
+
+@pytest.mark.parametrize("options", ["no token"], indirect=True)
 def test_a_plan_that_has_ended_stops_the_channel_even_if_only_a_message_waits_that_was_refused_alone(
     stage: Stage,
 ) -> None:

@@ -30,7 +30,8 @@ FIRST_BACKOFF_S = 1.0
 MOST_BACKOFF_S = 30.0
 #: The same after attempts without an answer: each of them puts a message in doubt.
 MOST_DOUBT_BACKOFF_S = 300.0
-#: So many refusals in a row, over the time that a tick may take, outweigh WaSender's own "connected".
+#: So many refusals in a row that nothing confirms, over the time that a tick may take, are believed: they outweigh
+#: WaSender's own "connected", and what it says in words only is so.
 REFUSALS_BELIEVED = 3
 #: Those of a message that is known to be refused alone have to go on so many times as long: a channel that has
 #: something else to send in that time is not stopped by it.
@@ -41,10 +42,8 @@ ASK_AGAIN = timedelta(milliseconds=250)
 NOT_STARTED_YET = timedelta(milliseconds=2)
 
 
-#: Refusals that may be about a message's content: from one that is known to be refused alone they slow nobody down.
-_PERHAPS_THE_MESSAGES = frozenset({Cause.CHANNEL_DOWN, Cause.NO_SUBSCRIPTION})
-#: Under these a word about the plan is about the plan, whichever message it answers; under others one refusal alone
-#: stops no channel.
+#: Under these a word about the plan is about the plan, whichever message it answers; under others it may be about a
+#: message's content, until another message is refused so as well.
 _OF_THE_ACCOUNT = frozenset({401, 402, 403})
 
 
@@ -76,10 +75,13 @@ class Lane:
     probed: bool = False
     #: An attempt ended without an answer, so the window begins anew.
     lost_an_answer: bool = False
-    #: Since when every send is refused as "not connected" while WaSender's status says connected.
+    #: Since when every send is refused as "not connected" while WaSender's status says connected, or by words about
+    #: the plan alone.
     refused_since: datetime | None = None
     #: The latest of these refusals, until what it says of the channel is written.
     refused: Finished | None = None
+    #: The message (seq) that was refused last by such words; None once another was taken.
+    refused_by_words: int | None = None
     #: A refusal that has to reach the channel's row.
     blocked_by: str | None = None
     report: ConnectionReport | None = None
@@ -157,13 +159,14 @@ class Lane:
         if effect is ChannelEffect.DOWN and job.confirms_down:
             self.report, self.closing = job.report, True
             return
-        if effect is not ChannelEffect.DOWN:
-            self.refused_since = self.refused = None
-        elif job.report and job.report.connection is Connectivity.CONNECTED:
+        contradicted = job.report is not None and job.report.connection is Connectivity.CONNECTED
+        if _is_by_words_alone(done.outcome) or (effect is ChannelEffect.DOWN and contradicted):
             self.refused_since, self.refused = self.refused_since or done.finished_at, done
+        elif effect is not ChannelEffect.DOWN:
+            self.refused_since = self.refused = None
         self.lost_an_answer |= done.outcome.kind is OutcomeKind.UNKNOWN
         if done.outcome.kind is OutcomeKind.ACCEPTED:
-            self.pacing = self.pacing.accepted()
+            self.pacing, self.refused_by_words = self.pacing.accepted(), None
         if effect is ChannelEffect.NONE:
             self.failures = 0
         elif _is_its_own(done):
@@ -172,13 +175,20 @@ class Lane:
             self._rest(done.finished_at, FIRST_BACKOFF_S)
         elif effect is ChannelEffect.THROTTLE:
             self._slow_down(job, done.outcome.retry_after_s, done.finished_at)
-        elif effect is ChannelEffect.BLOCK and (self.failures or not _is_by_words_alone(done.outcome)):
+        elif effect is ChannelEffect.BLOCK and self._is_blocked_by(done):
             self.blocked_by, self.closing = done.outcome.cause.value, True
         else:  # trouble at WaSender, or a refusal that nothing confirms
             self.failures += 1
             unknown = done.outcome.kind is OutcomeKind.UNKNOWN
             most_s = MOST_DOUBT_BACKOFF_S if unknown else MOST_BACKOFF_S
             self._rest(done.finished_at, backoff_s(self.failures, first_s=FIRST_BACKOFF_S, most_s=most_s))
+
+    def _is_blocked_by(self, done: Finished) -> bool:
+        """Is this refusal the channel's? One by words alone is, if they answered another message before this one."""
+        if not _is_by_words_alone(done.outcome):
+            return True
+        former, self.refused_by_words = self.refused_by_words, done.claim.seq
+        return former not in {None, done.claim.seq}
 
     def _rest(self, since: datetime, pause_s: float) -> None:
         self.rest_until = rested(since + timedelta(seconds=pause_s), self.rest_until)
@@ -197,16 +207,18 @@ class Lane:
         self.pacing = replace(self.pacing, slowdown=max(self.pacing.slowdown, former.pacing.slowdown))
         self.failures, self.slowed_at = former.failures, former.slowed_at
         self.refused_since, self.refused = self.refused_since and former.refused_since, former.refused
+        self.refused_by_words = former.refused_by_words
         self.report, self.blocked_by = former.report, former.blocked_by
         self.lost_an_answer, self.probed = former.lost_an_answer, former.probed
         self.closing = self.report is not None or self.blocked_by is not None
 
     def came_up_again(self) -> None:
         """WaSender's trouble, and whatever was to be waited for because of it, is over."""
-        self.failures, self.rest_until, self.refused_since, self.refused = 0, None, None, None
+        self.failures, self.rest_until = 0, None
+        self.refused_since = self.refused = self.refused_by_words = None
 
     def refused_too_long(self, now: datetime, ack_timeout_s: float) -> bool:
-        """Has WaSender refused every send for so long, one just now, that its own "connected" is not to be believed?
+        """Has WaSender refused every send for so long, one just now, that it is believed, though nothing confirms it?
 
         It takes longer where that one is known to be refused alone.
         """
@@ -229,11 +241,10 @@ class Lane:
 
 def _is_its_own(done: Finished) -> bool:
     """Is this refusal about the message alone, by all that is known? Others were taken between its earlier ones."""
-    outcome = done.outcome
-    of_account = outcome.cause is Cause.NO_SUBSCRIPTION and outcome.http_status in _OF_THE_ACCOUNT
-    perhaps = outcome.cause in _PERHAPS_THE_MESSAGES and not of_account
+    perhaps = done.outcome.cause is Cause.CHANNEL_DOWN or _is_by_words_alone(done.outcome)
     return perhaps and done.claim.refusals >= KNOWN_TO_BE_ITS_OWN
 
 
 def _is_by_words_alone(outcome: Outcome) -> bool:
+    """Is nothing but a word about the plan to be held against the channel?"""
     return outcome.cause is Cause.NO_SUBSCRIPTION and outcome.http_status not in _OF_THE_ACCOUNT

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from worker.channels import states, window
 from worker.domain.channel_state import ChannelState
+from worker.domain.outcomes import ChannelEffect
 from worker.domain.pace import Pacing
 from worker.models import Channel
 from worker.outbox.claims import Claim
@@ -214,19 +215,25 @@ class Lanes:
         for lane in touched:
             if lane.report is not None:
                 states.apply_report(connection, lane.channel_id, lane.report, now=now, source=Source.WORKER)
+            if lane.refused_too_long(now, self._ack_timeout_s):
+                self._believe_refusals(connection, lane, now)
             if lane.blocked_by is not None:
                 states.block(connection, lane.channel_id, lane.blocked_by, now=now)
-            if lane.refused_too_long(now, self._ack_timeout_s):
-                evidence = {"refusals": lane.failures, "refused_since": f"{lane.refused_since:%Y-%m-%dT%H:%M:%SZ}"}
-                states.go_mute(
-                    connection, lane.channel_id, "refuses_sends", now=now, source=Source.WORKER, evidence=evidence
-                )
-                lane.closing = True
         window.begin_anew(connection, [lane.channel_id for lane in touched if lane.lost_an_answer])
         for lane in touched:
             if lane.probed:
                 window.probed(connection, lane.channel_id, now=now, ack_timeout_s=self._ack_timeout_s)
         return ids - ours
+
+    def _believe_refusals(self, connection: Connection, lane: Lane, now: datetime) -> None:
+        """Stop a channel whose every send was refused for too long, by words about the plan or as "not connected"."""
+        assert lane.refused is not None
+        lane.closing = True
+        if lane.refused.outcome.channel_effect is ChannelEffect.BLOCK:
+            lane.blocked_by = lane.refused.outcome.cause.value
+            return
+        evidence = {"refusals": lane.failures, "refused_since": f"{lane.refused_since:%Y-%m-%dT%H:%M:%SZ}"}
+        states.go_mute(connection, lane.channel_id, "refuses_sends", now=now, source=Source.WORKER, evidence=evidence)
 
     def lock(
         self,
