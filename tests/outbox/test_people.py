@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
 from tests.outbox.desk import ALICE, BOB, CAROL, Desk
 from worker.domain.channel_state import ChannelState
@@ -12,7 +13,9 @@ from worker.domain.errors import Conflict, NotFound
 from worker.domain.evidence import Ack
 from worker.domain.message_status import MessageState
 from worker.domain.outcomes import Cause
+from worker.models import Message
 from worker.outbox import people
+from worker.outbox.questions import DOUBT_FAILURE_FOR
 
 S = MessageState
 DAVE = "+917033009603"
@@ -66,6 +69,27 @@ def test_a_person_lets_go_of_a_doubt_and_whatsapps_tick_is_still_stronger(desk: 
     desk.tick(seq, Ack.DEVICE)
     row = desk.message(seq)
     assert (row.state, row.error_code) == (S.DELIVERED, None)
+
+
+def test_what_a_person_lets_go_is_asked_about_for_as_long_as_any_failure_if_wasender_has_named_it(desk: Desk) -> None:
+    channel_id = desk.channel()
+    named, nameless = desk.accepted(channel_id, ALICE), desk.accepted(channel_id, BOB)
+    desk.write(lambda c: c.execute(update(Message).where(Message.seq == nameless).values(gateway_msg_id=None)))
+    for _ in range(20):
+        desk.tick(named, None)
+    desk.set_channel(channel_id, state=ChannelState.PAUSED)
+    for seq in (named, nameless):
+        assert cancel(desk, seq) is S.FAILED
+
+    row = desk.message(named)
+    assert (row.next_check_at > desk.now, row.checks) == (True, 0)
+    assert desk.message(nameless).next_check_at is None
+    desk.wait(DOUBT_FAILURE_FOR.total_seconds())
+    desk.tick(named, None)
+    assert desk.message(named).next_check_at is not None
+    desk.tick(named, Ack.ERROR)
+    row = desk.message(named)
+    assert (row.error_code, row.next_check_at) == ("dropped_by_person", None), "now it is known"
 
 
 def test_what_waits_is_withdrawn_once_and_never_sent(desk: Desk) -> None:

@@ -9,8 +9,10 @@ import pytest
 from tests.drain.scene import number
 from tests.truth.stage import Stage
 from worker import doubt
+from worker.channels import states
+from worker.database import transaction
 from worker.domain.channel_state import ChannelState
-from worker.outbox import open_fates
+from worker.outbox import open_fates, people
 
 
 def up(stage: Stage) -> bool:
@@ -227,6 +229,25 @@ def test_what_a_channel_swallowed_that_comes_up_while_people_are_about_to_be_tol
     stage.live(300, step_s=10, until=lambda: all_delivered(stage))
 
     assert stage.crm.messages()[0].resends == 1
+
+
+def test_what_a_person_lets_go_while_its_channel_is_out_is_asked_about_and_its_late_tick_is_shown(
+    stage: Stage,
+) -> None:
+    stage.sandbox.mute("default", then="later")
+    stage.crm.enqueue(["not needed any more"])
+    stage.send()
+    stage.live(3 * 3600, step_s=600, until=lambda: stage.crm.messages()[0].checks >= 15)
+    with transaction(stage.parts.engine) as connection:
+        states.pause(connection, stage.crm.channel().id, now=stage.parts.clock())
+        people.cancel(connection, stage.crm.messages()[0].id, now=stage.parts.clock())
+    assert stage.crm.states() == ["failed"]
+    stage.live(1200, step_s=60)
+    stage.sandbox.unmute("default")
+
+    stage.live(900, step_s=60, until=lambda: all_delivered(stage))
+
+    assert stage.crm.messages()[0].error_code is None
 
 
 def test_the_order_of_a_person_holds_through_an_outage(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
+    case,
     exists,
     false,
     func,
@@ -383,8 +384,14 @@ def fail(
     source: Source,
     code: str,
     sentence: str,
+    tick_may_come: bool = False,
 ) -> bool:
-    values = {"error_code": code, "error_message": sentence[:500], "attention": None, "next_check_at": None}
+    """Given up. Where its tick may come all the same, what WaSender has named is still asked about for a while."""
+    values: dict[str, Any] = {"error_code": code, "error_message": sentence[:500], "attention": None}
+    values["next_check_at"] = None
+    if tick_may_come:
+        is_named = Message.gateway_msg_id.is_not(None)
+        values |= {"next_check_at": case((is_named, Message.next_check_at)), "checks": 0}
     return _move(connection, row, before, MessageState.FAILED, values, now, source, code, None)
 
 

@@ -64,7 +64,14 @@ def cancel(connection: Connection, message_id: UUID, *, now: datetime) -> Messag
         return S.CANCELLED
     if row.state is S.QUEUED or _is_a_persons(row):
         open_fates.fail(
-            connection, row, row.state, now=now, source=Source.OPERATOR, code="dropped_by_person", sentence=_DROPPED
+            connection,
+            row,
+            row.state,
+            now=now,
+            source=Source.OPERATOR,
+            code="dropped_by_person",
+            sentence=_DROPPED,
+            tick_may_come=True,
         )
         return S.FAILED
     raise Conflict(f"Message {message_id} is {row.state.value}. {_not_now(row)}", code="cannot_cancel")

@@ -31,7 +31,8 @@ CHECK_LEASE = timedelta(seconds=20)
 #: After this the second tick is no longer waited for: the phone may be off for good, or have receipts off.
 STOP_ASKING_AFTER = timedelta(hours=24)
 #: So long after its acceptance a message is asked about that has failed by the word of a webhook which may have meant
-#: another one; and so often at the least, which takes three quarters of an hour, for it may have failed late.
+#: another one, or that a person let go; and so often at the least, which takes three quarters of an hour, for it may
+#: have failed late.
 DOUBT_FAILURE_FOR, DOUBT_FAILURE_CHECKS = timedelta(hours=2), 12
 #: The first and the longest pause between two questions about a message, by its state, in seconds; what matters most
 #: comes first. Nothing waits for the later ticks, so they cost about a dozen questions a message in all.
