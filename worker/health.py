@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,15 @@ log = structlog.get_logger(__name__)
 ASKERS = 32
 #: A channel that is connected again can send, if only a single message where a tick is awaited first.
 _SENDING = frozenset({ChannelState.UP, ChannelState.MUTE})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What WaSender said of a channel, whose row is as it was when it was taken up."""
+
+    row: Row[Any]
+    asked_at: datetime
+    report: ConnectionReport
 
 
 def check_channels(parts: Parts, wake: Callable[[], None] = lambda: None) -> bool:
@@ -48,10 +58,10 @@ def check_channels(parts: Parts, wake: Callable[[], None] = lambda: None) -> boo
             now = parts.clock()
             with transaction(parts.engine) as connection:
                 due = checks.take_due_checks(connection, now=now, again_at=_again_at(parts, now), most=ASKERS)
-            asked = {askers.submit(_ask, parts, row): row for row in due}
+            asked = {askers.submit(_ask, parts, row) for row in due}
             while asked:
-                done, _ = wait(asked, return_when=FIRST_COMPLETED)
-                if _learn(parts, [(asked.pop(answer), answer.result()) for answer in done], now):
+                done, asked = wait(asked, return_when=FIRST_COMPLETED)
+                if _learn(parts, [answer.result() for answer in done], now):
                     came_up = True
                     wake()
             if len(due) < ASKERS:
@@ -64,15 +74,15 @@ def _again_at(parts: Parts, now: datetime) -> datetime:
     return now + timedelta(seconds=parts.settings.check_interval_s * 0.8)
 
 
-def _learn(parts: Parts, answers: Sequence[tuple[Row[Any], ConnectionReport]], now: datetime) -> bool:
+def _learn(parts: Parts, answers: Sequence[_Answer], now: datetime) -> bool:
     """Write down what these channels are said to be. True when one has come up."""
     came_up = False
     known = []
-    for row, report in answers:
-        if _is_news(row, report, now):
-            came_up |= _apply(parts, row, report)
-        elif report.connection is not Connection.UNVERIFIED:
-            known.append((row, report))
+    for answer in answers:
+        if _is_news(answer.row, answer.report, now):
+            came_up |= _apply(parts, answer)
+        elif answer.report.connection is not Connection.UNVERIFIED:
+            known.append(answer)
     return _confirm(parts, known) or came_up
 
 
@@ -81,7 +91,7 @@ def check_now(parts: Parts, channel_id: int) -> bool:
     now = parts.clock()
     with transaction(parts.engine) as connection:
         row = checks.take_one(connection, channel_id, now=now, again_at=_again_at(parts, now))
-    return row is not None and _apply(parts, row, _ask(parts, row))
+    return row is not None and _apply(parts, _ask(parts, row))
 
 
 def _is_news(row: Row[Any], report: ConnectionReport, now: datetime) -> bool:
@@ -89,20 +99,28 @@ def _is_news(row: Row[Any], report: ConnectionReport, now: datetime) -> bool:
     return state_after_report(row.state, row.reason, row.since, report, now, tick_awaited=awaited) is not None
 
 
-def _confirm(parts: Parts, known: Sequence[tuple[Row[Any], ConnectionReport]]) -> bool:
-    """Note that these answers brought no news; one whose channel has changed since it was asked is news after all."""
+def _confirm(parts: Parts, known: Sequence[_Answer]) -> bool:
+    """Note that these answers brought no news; one whose channel is not as it was when it was asked may be news."""
     if not known:
         return False
     with transaction(parts.engine) as connection:
-        noted = checks.confirm(connection, [row for row, _ in known], now=parts.clock())
-    came_up = [_apply(parts, row, report) for row, report in known if row.id not in noted]
+        noted = checks.confirm(connection, [answer.row for answer in known], now=parts.clock())
+    came_up = [_apply(parts, answer) for answer in known if answer.row.id not in noted]
     return any(came_up)
 
 
-def _apply(parts: Parts, row: Row[Any], report: ConnectionReport) -> bool:
+def _apply(parts: Parts, answer: _Answer) -> bool:
     """One channel a transaction: whoever locks several at once can end in a deadlock with a drain run."""
+    row = answer.row
     with transaction(parts.engine) as connection:
-        verdict = states.apply_report(connection, row.id, report, now=parts.clock(), source=Source.STATUS)
+        verdict = states.apply_report(
+            connection,
+            row.id,
+            answer.report,
+            now=parts.clock(),
+            source=Source.STATUS,
+            asked_at=answer.asked_at,
+        )
     if verdict is None:
         return False
     advice = remedy(verdict.state, verdict.reason, row.name)
@@ -111,7 +129,12 @@ def _apply(parts: Parts, row: Row[Any], report: ConnectionReport) -> bool:
     return verdict.state in _SENDING
 
 
-def _ask(parts: Parts, row: Row[Any]) -> ConnectionReport:
+def _ask(parts: Parts, row: Row[Any]) -> _Answer:
+    asked_at = parts.clock()
+    return _Answer(row=row, asked_at=asked_at, report=_report(parts, row))
+
+
+def _report(parts: Parts, row: Row[Any]) -> ConnectionReport:
     if parts.stopping.is_set():
         return ConnectionReport(connection=Connection.UNVERIFIED, word="stopping")
     try:

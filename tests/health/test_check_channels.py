@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from sqlalchemy import select
 from tests.drain.scene import WIDE, Crm, drain, working
 from wasender_sandbox.control import Sandbox
 from worker.domain.channel_state import ChannelState
-from worker.health import check_channels
-from worker.models import Event
+from worker.health import check_channels, check_now
+from worker.models import Event, Outage
 from worker.parts import Parts
 
 
@@ -111,6 +112,37 @@ def test_a_recovery_asks_for_a_drain_and_everything_goes_out(crm: Crm, parts: Pa
     crm.set_channel("default", unacked_window=WIDE)
     drain(parts)
     assert crm.texts() == ["one", "two"]
+
+
+def test_an_answer_that_is_older_than_the_channels_latest_change_does_not_undo_it(
+    crm: Crm, parts: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel_id = crm.channel().id
+    check_channels(parts)
+    crm.set_channel("default", since=parts.clock() - timedelta(hours=1))
+    due_again(crm)
+    real, asked = parts.gateway.status, list[str]()
+
+    def status(key: str) -> Any:
+        asked.append(key)
+        report = real(key)
+        if len(asked) == 1:  # on its slow way here the session is lost, and a webhook has the channel asked about
+            sandbox.set_status("default", "logged_out")
+            due_again(crm)
+            check_now(parts, channel_id)
+        return report
+
+    monkeypatch.setattr(parts.gateway, "status", status)
+
+    assert not check_channels(parts)
+
+    assert (crm.channel().state, crm.channel().reason) == (ChannelState.DOWN, "logged_out")
+    (outage,) = crm.read(select(Outage.__table__))
+    assert outage.ended_at is None
+    assert crm.channel().check_due_at <= parts.clock(), "nobody asks anew"
+    assert not check_channels(parts)
+    assert len(asked) == 3
+    assert crm.channel().state is ChannelState.DOWN
 
 
 def test_a_channel_that_a_person_paused_is_not_asked(crm: Crm, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from worker.channels import outages
+from worker.channels.checks import ask_now
 from worker.domain.channel_state import (
     DEFAULT_CHANNEL,
     KEY_ROTATION,
@@ -30,10 +31,23 @@ FIRST_PROBE_AFTER = timedelta(seconds=10)
 
 
 def apply_report(
-    connection: Connection, channel_id: int, report: ConnectionReport, *, now: datetime, source: Source
+    connection: Connection,
+    channel_id: int,
+    report: ConnectionReport,
+    *,
+    now: datetime,
+    source: Source,
+    asked_at: datetime | None = None,
 ) -> ChannelVerdict | None:
-    """Let WaSender's answer to "are you connected?" move the channel. Returns the new state if it is news."""
+    """Let WaSender's answer to "are you connected?" move the channel. Returns the new state if it is news.
+
+    An answer to a question that was asked (`asked_at`) before the channel's latest change may be older than what led
+    to that change. It says nothing, and the channel is due for the question again.
+    """
     kept = _locked(connection, channel_id)
+    if asked_at is not None and asked_at < kept.since <= now:
+        ask_now(connection, channel_id, now=now)
+        return None
     if report.connection is not Connectivity.UNVERIFIED:
         connection.execute(update(Channel).where(Channel.id == channel_id).values(checked_at=now))
     verdict = state_after_report(
