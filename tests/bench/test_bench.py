@@ -75,6 +75,7 @@ def test_the_table_says_which_aims_are_met() -> None:
     assert "3.00 times" in rows["said"]
 
 
+@pytest.mark.timed
 def test_two_workers_are_measured_by_what_the_sandbox_saw(servers: Servers) -> None:
     found = by_name(two_workers.measure(servers, seconds=6, warm_up_s=3))
     assert found["refused as too early or too many"].value == 0
