@@ -125,10 +125,16 @@ class DrainRun:
         had_to_wait = bool(self._lanes or self._unrecorded)
         self._close()
         give_up_at: float | None = None
+        wake_at = 0.0
         try:
             while self._lanes or self._unrecorded:
+                held = len(self._lanes)
                 self._collect()
                 self._turn(claiming=False)
+                # Who is free already need not wait for the answers of others.
+                if len(self._lanes) < held and time.monotonic() >= wake_at and self._more():
+                    wake_at = time.monotonic() + LOOK_AGAIN_S
+                    self._wake()
                 if self._in_trouble and self._parts.stopping.is_set():
                     give_up_at = give_up_at or time.monotonic() + LAST_WORDS_S
                     if time.monotonic() > give_up_at:
