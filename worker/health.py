@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 #: How many channels are taken up together, and asked at once. No more are taken than are asked at once, for whoever
 #: takes a channel has to ask about it before it is due again: a gateway that hangs answers after seconds.
 ASKERS = 32
+#: A question out of turn keeps others from asking the same for so long only: the schedule's next tick asks all the
+#: same, or a reconnect just after it would be learnt almost two intervals later.
+OUT_OF_TURN = timedelta(seconds=1)
 #: A channel that is connected again can send, if only a single message where a tick is awaited first.
 _SENDING = frozenset({ChannelState.UP, ChannelState.MUTE})
 
@@ -90,7 +93,8 @@ def check_now(parts: Parts, channel_id: int) -> bool:
     """Ask about one channel if it is due, because something was heard about it. True when it is connected again."""
     now = parts.clock()
     with transaction(parts.engine) as connection:
-        row = checks.take_one(connection, channel_id, now=now, again_at=_again_at(parts, now))
+        again_at = min(_again_at(parts, now), now + OUT_OF_TURN)
+        row = checks.take_one(connection, channel_id, now=now, again_at=again_at)
     return row is not None and _apply(parts, _ask(parts, row))
 
 
