@@ -1,8 +1,9 @@
 """Pacing arithmetic: how many messages a channel may send, and when its next slot is.
 
-A slot is never granted early, so a burst is impossible (GCRA with burst 1). Weakness: the spacing holds at our side
-of the network; the margins cover the jitter of the way to WaSender. A network that jitters by more can earn a 429
-where WaSender counts the seconds between two messages; where it counts messages in a window, jitter evens out.
+A slot is never granted early, so a burst is impossible (GCRA with burst 1). What began late is made good only as far
+as no time of the limit's length ever sees more than its messages: by hardly anything where the limit is one message,
+by up to half an interval where it is many in a minute. Weakness: all that holds at our side of the network; the
+margins cover the jitter of the way to WaSender. A network that jitters by more can earn a 429.
 """
 
 import re
@@ -12,10 +13,11 @@ from typing import Any, Self
 
 from worker.domain.errors import NotConfigured
 
-#: The share by which slots are wider than the limit, and the least and most it adds in seconds.
-MARGIN = 0.015
+#: The share by which slots are wider than the limit, and the least and most it adds in seconds. Where a limit is of
+#: many messages, the margins of all their slots together cover the way.
+MARGIN, MARGIN_OF_MANY = 0.015, 0.01
 MARGIN_BOUNDS_S = (0.0015, 0.060)
-#: The same for a slot after a POST that began late: so much of the delay is made good.
+#: What is left of the margin, by the limit's whole time, where a POST began late and its delay is made good.
 CLOSEST_MARGIN = 0.01
 CLOSEST_MARGIN_BOUNDS_S = (0.001, 0.050)
 #: A slot may be reserved a little before the former one has begun.
@@ -66,19 +68,22 @@ class Pace:
         return cls(int(match[1]), float(match[2]))
 
     @property
-    def interval_s(self) -> float:
-        """Seconds from one slot to the next, margin included."""
-        return self._with(MARGIN, MARGIN_BOUNDS_S)
+    def closest_s(self) -> float:
+        """Seconds from the moment at which a POST really began to the next slot, at the least.
+
+        Any `messages` + 1 POSTs in a row are `messages` intervals apart, less what the first of them was late and was
+        made good. So much of the margins of all these intervals may be used up, but for what covers the way.
+        """
+        margins_s = self.messages * (self.interval_s - self.seconds / self.messages)
+        spare_s = margins_s - _bounded(self.seconds * CLOSEST_MARGIN, CLOSEST_MARGIN_BOUNDS_S)
+        return self.interval_s - min(max(spare_s, 0.0), self.interval_s / 2)
 
     @property
-    def closest_s(self) -> float:
-        """Seconds from the moment at which a POST really began to the next slot, at the least."""
-        return self._with(CLOSEST_MARGIN, CLOSEST_MARGIN_BOUNDS_S)
-
-    def _with(self, margin: float, bounds_s: tuple[float, float]) -> float:
+    def interval_s(self) -> float:
+        """Seconds from one slot to the next, margin included."""
         exact = self.seconds / self.messages
-        least, most = bounds_s
-        return exact + min(max(exact * margin, least), most)
+        margin = MARGIN if self.messages == 1 else MARGIN_OF_MANY
+        return exact + _bounded(exact * margin, MARGIN_BOUNDS_S)
 
     def __str__(self) -> str:
         seconds = f"{self.seconds:.3f}".rstrip("0").rstrip(".")
@@ -223,6 +228,11 @@ class Pacing:
     def rests_unexplained(self) -> bool:
         """Is it refused again and again without a word on why, so that a person should look?"""
         return self.unhinted == len(UNHINTED_WAITS_S)
+
+
+def _bounded(seconds: float, bounds_s: tuple[float, float]) -> float:
+    least, most = bounds_s
+    return min(max(seconds, least), most)
 
 
 def rested(slot: datetime, rest_until: datetime | None) -> datetime:
