@@ -114,6 +114,18 @@ def test_a_recovery_asks_for_a_drain_and_everything_goes_out(crm: Crm, parts: Pa
     assert crm.texts() == ["one", "two"]
 
 
+def test_a_question_out_of_turn_does_not_put_the_schedules_next_one_off(crm: Crm, parts: Parts) -> None:
+    """Else a reconnect just after it would be learnt almost two intervals later, where no webhook tells."""
+    check_channels(parts)
+    asked_at = crm.channel().check_due_at - 0.8 * timedelta(seconds=parts.settings.check_interval_s)
+    due_again(crm)
+
+    check_now(parts, crm.channel().id)
+
+    assert asked_at < crm.channel().check_due_at <= parts.clock() + timedelta(seconds=1)
+    assert check_channels(parts) is False, "and it is not asked twice at once"
+
+
 def test_an_answer_that_is_older_than_the_channels_latest_change_does_not_undo_it(
     crm: Crm, parts: Parts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
