@@ -50,7 +50,7 @@ def measure(
             status="need_scan",
             webhook_url=f"http://127.0.0.1:{stage.web_port}/webhooks/wasender/default",
             webhook_secret=WEBHOOK_SECRET,
-            # So that the time of the latest webhook is that of the session's.
+            # Ticks are learnt by asking, as on a stack that nobody has set up webhooks for.
             webhook_events=["session.status"],
         )
         settings = {
