@@ -8,6 +8,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from crm_bridge.web.listing import ListQuery
+from worker.domain.channel_state import ChannelState, lacks_key
 from worker.domain.durations import lasting
 
 #: Below the channels: what may be listed, by its query.
@@ -47,8 +48,9 @@ def verdict(status: Mapping[str, Any]) -> str:
         return "Messages flow."
     if not status["channels"]:
         return "No messages flow: there is no channel."
-    stuck = [channel["name"] for channel in status["channels"] if not channel["flowing"]]
-    if len(stuck) == len(status["channels"]):
+    used = [channel for channel in status["channels"] if not _is_unused(channel)]
+    stuck = [channel["name"] for channel in used if not channel["flowing"]]
+    if len(stuck) == len(used):
         return "Messages do not flow."
     named = ", ".join(stuck[:5]) + (f" and {len(stuck) - 5} more" if len(stuck) > 5 else "")
     return f"Messages do not flow on {named}."
@@ -109,7 +111,13 @@ def _standing(channel: Mapping[str, Any]) -> str:
     """`good`, `wait` (something holds it up that passes) or `bad`."""
     if channel["flowing"]:
         return "good"
-    return "wait" if channel["state"] in {"up", "unknown", "paused"} else "bad"
+    passes = channel["state"] in {"up", "unknown", "paused"}
+    return "wait" if passes or _is_unused(channel) else "bad"
+
+
+def _is_unused(channel: Mapping[str, Any]) -> bool:
+    """It has no key, and nothing waits for one: the status does not count it."""
+    return lacks_key(ChannelState(channel["last_known_state"]), channel["reason"]) and not channel["pending"]
 
 
 FILTERS: Mapping[str, Callable[..., str]] = {

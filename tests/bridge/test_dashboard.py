@@ -87,6 +87,20 @@ def test_it_says_why_they_do_not_and_what_to_do(client: FlaskClient, crm: Crm, s
     assert '<meta http-equiv="refresh" content="10">' in answer.text
 
 
+def test_a_default_channel_that_nobody_uses_is_no_trouble(client: FlaskClient, crm: Crm) -> None:
+    crm.channels("sales", "support")
+    crm.set_channel("default", state="blocked", reason="no_api_key")
+    crm.set_channel("sales", checked_at=crm.parts.clock())
+    crm.set_channel("support", state="down", reason="need_scan", checked_at=crm.parts.clock())
+
+    answer = page(client)
+
+    assert "Messages do not flow on support." in words(answer)
+    assert answer.text.count('class="card bad"') == 1
+    crm.enqueue(["one"], channel="default")
+    assert "Messages do not flow on default, support." in words(page(client))
+
+
 def test_a_message_has_a_page_with_its_causes(client: FlaskClient, crm: Crm, sandbox: Sandbox) -> None:
     sandbox.fault("error", when="before", endpoint="send-message")
     crm.enqueue(["unlucky"], crm_ref="order 17")
