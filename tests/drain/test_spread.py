@@ -36,6 +36,7 @@ def test_two_workers_that_are_both_at_their_limit_share_the_channels(
     assert max(Counter(crm.texts()).values()) == 1
 
 
+@pytest.mark.timed
 def test_a_channel_is_handed_on_at_a_runs_end_without_waiting_for_the_answers_of_others(
     crm: Crm, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,7 +44,7 @@ def test_a_channel_is_handed_on_at_a_runs_end_without_waiting_for_the_answers_of
     crm.parts.settings.drain_run_s = 0.5
     crm.channels("slow", pace="1/5")
     crm.channels("quick", pace="20/1")
-    sandbox.fault("delay", channel="slow", seconds=3)
+    sandbox.fault("delay", channel="slow", seconds=1.4)
     sandbox.latency(before=0.03, channel="quick")
     crm.enqueue(["slow"], channel="slow")
     crm.enqueue([f"quick {index}" for index in range(40)], channel="quick")
@@ -51,6 +52,7 @@ def test_a_channel_is_handed_on_at_a_runs_end_without_waiting_for_the_answers_of
     with working(crm.parts) as wake:
         wake()
         wait_until(lambda: len(sandbox.requests(channel="quick")) == 40, within_s=15, what="all quick ones")
+        wait_until(lambda: "sending" not in crm.states(), within_s=15, what="the answer to the slow one")
 
     arrived = [request.arrived_at for request in sandbox.requests(channel="quick")]
     assert max(later - former for former, later in pairwise(arrived)) < 0.4
