@@ -16,10 +16,10 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import RedisError
 
+from worker.self_report import CRM_QUEUE
+
 log = structlog.get_logger(__name__)
 
-#: Where CRMs put their tasks: Celery's default queue.
-CRM_QUEUE = "celery"
 #: A script cannot wait, so a connection of its own waits until there is a task: so long at a time, in whole seconds.
 WAIT_S = 1
 #: The queue is looked at so often all the same (a task with a priority stands in a list of its own), and so soon

@@ -13,6 +13,8 @@ from worker import revisions
 COMMAND = "truetick_report"
 #: What each worker of any program can answer. Those of others do not know our command, and would log an error.
 QUEUES_COMMAND = "active_queues"
+#: Where CRMs put their tasks (Celery's default queue), and our own.
+CRM_QUEUE, DRAIN_QUEUE, UPKEEP_QUEUE = "celery", "truetick.drain", "truetick.upkeep"
 #: How the queues begin on which nobody but our workers listens.
 OWN_QUEUES = "truetick."
 

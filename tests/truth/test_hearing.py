@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
 
 from tests.drain.scene import number
 from tests.real_servers import wait_until
 from tests.truth.stage import Stage
 from worker.database import transaction
+from worker.domain.webhook_meter import STOPPED_AFTER
 from worker.hearing import hear_webhooks
 from worker.models import WebhookFact
 from worker.outbox import webhook_facts
@@ -195,6 +197,21 @@ def test_lost_ones_are_learnt_by_asking(stage: Stage) -> None:
     channel = stage.crm.channel()
     assert (channel.ticks_by_webhook, channel.last_webhook_at) == (0, None)
     assert channel.ticks_by_asking == len(stage.crm.moves()) - 15
+
+
+def test_once_they_stop_coming_that_is_said_once(stage: Stage, hearing: Hearing) -> None:
+    send(stage, "heard")
+    hearing(4)
+    assert stage.crm.states() == ["delivered"]
+    stage.sandbox.webhooks(lost=1.0)
+    with capture_logs() as logs:
+        for text in "abc":
+            stage.pass_time(STOPPED_AFTER.total_seconds())
+            send(stage, text)
+            stage.live(30)
+    assert stage.crm.states() == ["delivered"] * 4
+    said = [(entry["log_level"], entry["channel"]) for entry in logs if entry["event"] == "webhooks_stopped"]
+    assert said == [("warning", "default")]
 
 
 def test_a_failure_is_believed_where_it_can_mean_one_message_only(stage: Stage, hearing: Hearing) -> None:

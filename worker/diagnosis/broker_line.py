@@ -10,13 +10,12 @@ from typing import Any
 
 from celery import Celery
 
-from worker.self_report import COMMAND, QUEUES_COMMAND, is_ours
+from worker.self_report import COMMAND, CRM_QUEUE, DRAIN_QUEUE, QUEUES_COMMAND, UPKEEP_QUEUE, is_ours
 from worker.settings import Settings
 
 #: How long workers and beats may take to answer.
 REPLY_S = 1.2
 #: Celery's default queue, on which CRMs enqueue, and our own ones.
-CRM_QUEUE, DRAIN_QUEUE, UPKEEP_QUEUE = "celery", "truetick.drain", "truetick.upkeep"
 QUEUES = (CRM_QUEUE, DRAIN_QUEUE, UPKEEP_QUEUE)
 #: Written for a second, to see whether the broker takes anything at all.
 _MARK = "truetick.diagnosis"

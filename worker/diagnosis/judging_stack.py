@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from worker.channels.overview import FRESH_INTERVALS
-from worker.diagnosis.broker_line import CRM_QUEUE, DRAIN_QUEUE, UPKEEP_QUEUE, QueueLook, WorkerReport
+from worker.diagnosis.broker_line import QueueLook, WorkerReport
 from worker.diagnosis.facts import Facts, Trouble
 from worker.diagnosis.finding import Finding, Verdict, general
 from worker.domain.channel_state import ChannelState
 from worker.domain.durations import lasting
 from worker.revisions import head
-from worker.self_report import truetick_version
+from worker.self_report import CRM_QUEUE, DRAIN_QUEUE, UPKEEP_QUEUE, truetick_version
 
 V = Verdict
 
